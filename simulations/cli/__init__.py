@@ -1,0 +1,33 @@
+"""The console script ``theory``: thin over the library, one file per subcommand."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from simulations.cli import collapse_metrics, demo, peel, threshold
+from theory._errors import TheoryError
+
+app = typer.Typer(
+    name="theory",
+    help="Analytic models of deep classifiers, solved with a certificate.\n\n"
+    "Example: theory peel --counts 100x5,10x5 --E-W 1 --E-H 5",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("peel")(peel.peel)
+app.command("threshold")(threshold.threshold)
+app.command("collapse-metrics")(collapse_metrics.collapse_metrics)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line; bad input is one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except TheoryError as error:
+        print(f"theory: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""Experiments that confront a prediction with measurement."""

@@ -1,0 +1,32 @@
+"""Numerical theory of deep classifiers: analytic models solved exactly, every number with a certificate.
+
+Subpackages load on first use, so ``import theory`` costs nothing:
+
+``frames``     target geometries: simplex ETF, orthogonal frame; distance of a Gram matrix to a target
+``collapse``   neural-collapse metrics NC1-NC4, in memory or streamed
+``peeled``     the Layer-Peeled Model: certified solutions, thresholds, phase curves
+``plots``      figures of the above
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from theory._certificate import Certificate
+from theory._errors import InvalidInput, NotConverged, PreconditionError, TheoryError
+
+__version__ = "0.1.0"
+
+_SUBPACKAGES = ("collapse", "frames", "peeled", "plots")
+__all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"theory.{name}")
+    raise AttributeError(f"module 'theory' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,123 @@
+"""The driver: follow the smoothed path, jump to the face as soon as it is recognised, certify, or go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from theory.peeled._face import face_step, residual_of, restrict
+from theory.peeled._path import off_centre, path_step, start
+from theory.peeled._program import GroupProgram
+from theory.peeled._step import Point
+
+SHRINK = 0.2  # of the smoothing, per step of the path
+CENTRED = 0.3  # how far off centre a point may be before the smoothing shrinks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReducedOptimum:
+    """A feasible invariant Z with its certificate.
+
+    Attributes
+    ----------
+    e : (G,) gaps; left (G, r), s (r,), right (G, r) with M = left @ diag(s) @ right.T.
+    value, gap, multiplier : mean loss, certified gap, spectral norm of the gradient.
+    stationarity : largest relative violation of the stationarity conditions.
+    steps : Newton steps in all.
+    """
+
+    e: np.ndarray
+    left: np.ndarray
+    s: np.ndarray
+    right: np.ndarray
+    value: float
+    gap: float
+    multiplier: float
+    stationarity: float
+    steps: int
+
+    def reached(self, rtol: float, budget: float) -> bool:
+        """Gap small against the value and against the whole decrease that the budget buys."""
+        return self.gap <= rtol * min(self.value, budget * self.multiplier)
+
+
+def optimum_from(program: GroupProgram, point: Point, rank: int, gaps: np.ndarray, steps: int) -> ReducedOptimum:
+    """Scale a point of the face to the budget exactly, and certify it there."""
+    e, s = np.where(gaps, np.maximum(point.e, 0), 0.0), point.s[:rank]
+    c = program.budget / (program.copies @ e + s.sum())
+    e, s = c * e, c * s
+    left, right = point.U[:, :rank], point.Vt[:rank].T
+    M = (left * s) @ right.T
+    value, gap, norm = program.gap(e, M)
+    at = Point(program, e, M, point.U, c * point.s, point.Vt, *program.value(e, M))
+    residual = residual_of(at, rank, gaps, norm)
+    return ReducedOptimum(
+        e=e, left=left, s=s, right=right, value=value, gap=gap,
+        multiplier=norm, stationarity=residual, steps=steps,
+    )  # fmt: skip
+
+
+def minimise(
+    program: GroupProgram,
+    *,
+    rtol: float = 1e-9,
+    max_steps: int = 150,
+    callback: Callable[[int, float], None] | None = None,
+) -> ReducedOptimum:
+    """The best point found; the caller asks it whether the tolerance was ``reached``.
+
+    Cost per Newton step: one SVD of size G, and about 20 products with the Hessian, each four matrix products of
+    size G. ``callback(step, relative_gap)`` is called whenever a new certificate is computed.
+    """
+    unscaled, eps = program, program.budget / program.classes.sum()
+    scale, unit = eps, start(program, eps)[0].value  # in units of the loss nothing underflows
+    program = GroupProgram(program.mass / unit, program.classes, program.budget)
+    point, mu = start(program, eps)
+    tolerance, best, steps = 0.1, None, 0
+    while steps < max_steps:
+        point, mu, length, decrement = path_step(point, mu, eps, tolerance)
+        steps += 1
+        tolerance = min(0.1, max(decrement, 1e-3))
+        centred = off_centre(point, mu, eps) < CENTRED
+        if decrement < 0.1 and centred and eps < 0.02 * scale:
+            found, used = _finish(unscaled, point, mu, eps, rtol, steps)
+            steps += used
+            if found is not None:
+                if best is None or found.gap < best.gap:
+                    best = found
+                if callback is not None:
+                    callback(steps, best.gap / best.value)
+                if best.reached(rtol, program.budget):
+                    return best
+        if length >= 0.5 and decrement < 0.3 and centred:
+            eps *= SHRINK
+            if eps < 1e-14 * scale:
+                break
+    return best if best is not None else optimum_from(unscaled, point, program.size, program.has_twins, steps)
+
+
+def _finish(
+    program: GroupProgram, point: Point, mu: float, eps: float, rtol: float, steps: int
+) -> tuple[ReducedOptimum | None, int]:
+    """Newton on the face recognised at this point, while it contracts."""
+    point, rank, gaps = restrict(point, eps)
+    if rank == 0 and not gaps.any():
+        return None, 0
+    last, used, best = np.inf, 0, None
+    while used < 15:
+        moved = face_step(point, rank, gaps, mu, max(1e-9, min(1e-2, last)))
+        used += 1
+        if moved is None or not moved[2] < max(0.5 * last, 1e-12):
+            break
+        point, mu, last = moved
+        if last < 1e-2:
+            found = optimum_from(program, point, rank, gaps, steps + used)
+            if best is None or found.gap < best.gap or found.stationarity < best.stationarity:
+                best = found
+            loose = rtol > 1e-8 and found.reached(rtol, program.budget)
+            wrong_face = last < 1e-6 and not found.reached(rtol, program.budget) and found.stationarity < 1e-6
+            if last < 1e-14 or loose or wrong_face:
+                break
+    return best, used
