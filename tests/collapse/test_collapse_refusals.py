@@ -48,6 +48,7 @@ def spoiled(value, row=7):
         (lambda: collapse_metrics(X, Y, W.T), "classifier must have shape"),
         (lambda: collapse_metrics(X, Y, W, B[:2]), r"bias must have shape \(3,\)"),
         (lambda: collapse_metrics(X, Y, W, B * np.nan), "bias must be finite"),
+        (lambda: collapse_metrics(X, Y, 1e200 * W), "rescale"),
         (lambda: collapse_metrics(X, Y, None, B), "a bias needs a classifier"),
         (lambda: collapse_metrics(X, Y, global_mean="median"), "'class' or 'sample'"),
         (lambda: MeansAccumulator(1, 5), "at least 2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -185,3 +186,16 @@ def test_inputs_are_not_changed_and_means_are_read_only():
         np.testing.assert_array_equal(before, after)
     with pytest.raises(ValueError, match="read-only"):
         MeansAccumulator(2, 4).add(X, y).finish().means[0] = 0
+
+
+def test_a_memory_map_is_not_read_whole(tmp_path):
+    N, d = 150_000, 64
+    features = np.lib.format.open_memmap(tmp_path / "h.npy", mode="w+", dtype=np.float32, shape=(N, d))
+    features[:] = np.random.default_rng(4).standard_normal((N, d), dtype=np.float32)
+    y = np.arange(N) % 5
+    collapse_metrics(features[:50], y[:50])  # imports
+    tracemalloc.start()
+    collapse_metrics(features, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * N * d * 8

@@ -152,6 +152,29 @@ def test_absent_bias_is_zero_and_absent_classifier_leaves_nothing():
     assert record.nc4 is None and record.nc2_zhu is None and record.bias_collapse is None
 
 
+@pytest.mark.parametrize("scale", [1e-250, 1e100])
+def test_scale_of_the_classifier_does_not_matter(scale):
+    X, y, W, _ = cloud(11)
+    here, there = collapse_metrics(X, y, W), collapse_metrics(X, y, scale * W)
+    for name in (
+        "nc2_zhu",
+        "nc2_equinorm_classifier",
+        "nc2_equiangular_classifier",
+        "nc3_papyan",
+        "nc3_zhu",
+        "nc4",
+    ):
+        assert getattr(there, name) == pytest.approx(getattr(here, name), rel=1e-12), name
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e139])
+def test_extreme_scales_of_features_give_the_same_record(scale):
+    X, y, _, _ = cloud(12)
+    here, there = collapse_metrics(X, y), collapse_metrics(scale * X, y)
+    for name in ("nc1_papyan", "nc1_zhu", "nc1_ratio", "nc1_cdnv", "nc2_etf_means"):
+        assert getattr(there, name) == pytest.approx(getattr(here, name), rel=1e-11), name
+
+
 def test_zero_classifier_rows_are_nan():
     X, y, W, _ = cloud(10)
     record = collapse_metrics(X, y, np.zeros_like(W))

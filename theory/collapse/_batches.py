@@ -12,7 +12,7 @@ from theory._errors import InvalidInput
 
 # Elements of float64 in one piece (4 MiB), and the size beyond which squares of features could overflow.
 _PIECE = 2**19
-_LARGEST = 1e150
+_LARGEST = 1e140
 
 
 def pieces(
@@ -22,7 +22,7 @@ def pieces(
 
     Raises
     ------
-    InvalidInput : shapes that do not meet, labels out of range, values that are not finite or above 1e150.
+    InvalidInput : shapes that do not meet, labels out of range, values that are not finite or above 1e140.
     """
     array = features if isinstance(features, np.ndarray) else as_floats("features", features)
     if array.ndim != 2 or array.shape[1] != dimension:
@@ -58,6 +58,10 @@ def classifier_and_bias(
     if W.shape != (K, d):
         raise InvalidInput(
             f"classifier must have shape ({K}, {d}), classes by features, but has shape {W.shape}."
+        )
+    if max(np.abs(W).max(), np.abs(b).max(initial=0.0)) > _LARGEST:
+        raise InvalidInput(
+            f"classifier and bias must be at most {_LARGEST:g} in absolute value; rescale them."
         )
     if b.shape != (K,):
         raise InvalidInput(f"bias must have shape ({K},), but has shape {b.shape}.")

@@ -34,14 +34,17 @@ def shape_fields(vectors: np.ndarray, what: str, gram_field: str) -> dict[str, f
 
 def self_duality(W: np.ndarray, M: np.ndarray) -> float:
     """|| W/||W||_F - M/||M||_F ||_F^2 of two K x d matrices; NaN where one is zero."""
-    sizes = [float(np.linalg.norm(matrix)) for matrix in (W, M)]
-    if min(sizes) == 0:
+    if not W.any() or not M.any():
         return float("nan")
-    return float(np.linalg.norm(W / sizes[0] - M / sizes[1]) ** 2)
+    W, M = W / np.abs(W).max(), M / np.abs(M).max()
+    return float(np.linalg.norm(W / np.linalg.norm(W) - M / np.linalg.norm(M)) ** 2)
 
 
 def logit_shape(W: np.ndarray, M: np.ndarray) -> float:
     """Distance of the class logits W M^T to the simplex; NaN where they vanish up to rounding."""
+    if not W.any() or not M.any():
+        return float("nan")
+    W, M = W / np.abs(W).max(), M / np.abs(M).max()
     logits = W @ M.T
     noise = max(M.shape) * _EPS * float(np.linalg.norm(W)) * float(np.linalg.norm(M))
     if np.linalg.norm(logits) <= noise:

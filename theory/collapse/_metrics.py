@@ -38,7 +38,7 @@ def collapse_metrics(
     labels : array of shape (N,), whole numbers 0..K-1.
     classifier : array of shape (K, d), or None.
     bias : array of shape (K,), or None for zero.
-    num_classes : K; default the largest label plus one.
+    num_classes : K; default the largest label plus one, or the rows of a classifier with more.
     global_mean : ``class``, the mean of the class means, or ``sample``, the mean of all samples; they
         differ where the counts do.
 
@@ -69,7 +69,12 @@ def collapse_metrics(
         raise InvalidInput(f"features must have shape (samples, d), but have shape {array.shape}.")
     classes = as_labels("labels", labels)
     present = np.unique(classes)
-    K = int(present[-1]) + 1 if num_classes is None else as_count("num_classes", num_classes)
+    W = None if classifier is None else as_floats("classifier", classifier, ndim=2)
+    if num_classes is not None:
+        K = as_count("num_classes", num_classes)
+    else:
+        rows = len(W) if W is not None and W.shape[1] == array.shape[1] else 0
+        K = max(int(present[-1]) + 1, rows)
     if K < 2:
         raise InvalidInput("collapse metrics compare classes, so at least two are needed, but there is one.")
     if len(present) < K:
@@ -78,5 +83,5 @@ def collapse_metrics(
             f"every class needs a sample, but {K - len(present)} of {K} have none, class {missing} first."
         )
     means = MeansAccumulator(K, array.shape[1]).add(array, classes).finish()
-    scatter = ScatterAccumulator(means, classifier=classifier, bias=bias, global_mean=global_mean)
+    scatter = ScatterAccumulator(means, classifier=W, bias=bias, global_mean=global_mean)
     return scatter.add(array, classes).finish()
