@@ -59,11 +59,3 @@ def face_step(
     moved = Point.at(program, point.e + de, U @ E @ Vt)
     return _truncate(moved, moved.e, rank), mu + change, decrement
 
-
-def residual_of(point: Point, rank: int, gaps: np.ndarray, mu: float) -> float:
-    """Largest violation of stationarity on the face, relative to the multiplier."""
-    R = -(point.U.T @ point.grad_M @ point.Vt.T) / mu
-    R[np.arange(rank), np.arange(rank)] -= 1.0
-    R[rank:, rank:] = 0.0
-    slope = np.abs(point.program.twin_slope(point.grad_e) / mu - 1.0)[gaps]
-    return float(max(np.abs(R).max(), slope.max() if slope.size else 0.0))

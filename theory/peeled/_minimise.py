@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.peeled._face import face_step, residual_of, restrict
+from theory.peeled._face import face_step, restrict
 from theory.peeled._path import off_centre, path_step, start
 from theory.peeled._program import GroupProgram
 from theory.peeled._step import Point
@@ -43,20 +43,32 @@ class ReducedOptimum:
         return self.gap <= rtol * min(self.value, budget * self.multiplier)
 
 
-def optimum_from(program: GroupProgram, point: Point, rank: int, gaps: np.ndarray, steps: int) -> ReducedOptimum:
-    """Scale a point of the face to the budget exactly, and certify it there."""
-    e, s = np.where(gaps, np.maximum(point.e, 0), 0.0), point.s[:rank]
+def certify_reduced(
+    program: GroupProgram, e: np.ndarray, left: np.ndarray, s: np.ndarray, right: np.ndarray, *, steps: int
+) -> ReducedOptimum:
+    """Scale to the budget exactly; value, gap, multiplier and stationarity are computed afresh at that point."""
     c = program.budget / (program.copies @ e + s.sum())
     e, s = c * e, c * s
-    left, right = point.U[:, :rank], point.Vt[:rank].T
     M = (left * s) @ right.T
     value, gap, norm = program.gap(e, M)
-    at = Point(program, e, M, point.U, c * point.s, point.Vt, *program.value(e, M))
-    residual = residual_of(at, rank, gaps, norm)
+    _, grad_e, grad_M, _ = program.value(e, M)
+    top, toward, from_ = left.T @ grad_M @ right, grad_M @ right, left.T @ grad_M
+    defects = [  # -grad M must act as mu times the polar factor on the range of M, -grad e as mu where e > 0
+        np.abs(top + norm * np.eye(len(s))),
+        np.abs(toward - left @ top),
+        np.abs(from_ - top @ right.T),
+        np.abs(program.twin_slope(grad_e) - norm)[e > 0],
+    ]
+    stationarity = max((d.max() for d in defects if d.size), default=0.0) / norm
     return ReducedOptimum(
         e=e, left=left, s=s, right=right, value=value, gap=gap,
-        multiplier=norm, stationarity=residual, steps=steps,
+        multiplier=norm, stationarity=float(stationarity), steps=steps,
     )  # fmt: skip
+
+
+def _certify_point(program: GroupProgram, point: Point, rank: int, gaps: np.ndarray, steps: int) -> ReducedOptimum:
+    e = np.where(gaps, np.maximum(point.e, 0), 0.0)
+    return certify_reduced(program, e, point.U[:, :rank], point.s[:rank], point.Vt[:rank].T, steps=steps)
 
 
 def minimise(
@@ -95,7 +107,7 @@ def minimise(
             eps *= SHRINK
             if eps < 1e-14 * scale:
                 break
-    return best if best is not None else optimum_from(unscaled, point, program.size, program.has_twins, steps)
+    return best if best is not None else _certify_point(unscaled, point, program.size, program.has_twins, steps)
 
 
 def _finish(
@@ -113,7 +125,7 @@ def _finish(
             break
         point, mu, last = moved
         if last < 1e-2:
-            found = optimum_from(program, point, rank, gaps, steps + used)
+            found = _certify_point(program, point, rank, gaps, steps + used)
             if best is None or found.gap < best.gap or found.stationarity < best.stationarity:
                 best = found
             loose = rtol > 1e-8 and found.reached(rtol, program.budget)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ROUNDING = 8 * float(np.finfo(float).eps)
+
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
@@ -107,7 +109,9 @@ class GroupProgram:
         """Value, certified gap <grad, Z> + T ||grad||_2, and multiplier at a feasible point.
 
         *proved*: the Frank-Wolfe (equivalently Fenchel) gap, jaggi2013revisiting, bounds value - optimum.
+        An allowance for rounding, a few units of T ||grad||_2 eps, is added.
         """
         value, grad_e, grad_M, _ = self.value(e, M)
         norm = self.dual_norm(grad_e, grad_M)
-        return value, float(grad_e @ e + np.vdot(grad_M, M) + self.budget * norm), norm
+        gap = grad_e @ e + np.vdot(grad_M, M) + self.budget * norm
+        return value, max(float(gap), 0.0) + ROUNDING * self.budget * norm, norm
