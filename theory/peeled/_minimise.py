@@ -86,6 +86,7 @@ def minimise(
     unscaled, eps = program, program.budget / program.classes.sum()
     scale, unit = eps, start(program, eps)[0].value  # in units of the loss nothing underflows
     program = GroupProgram(program.mass / unit, program.classes, program.budget)
+    program.has_twins = unscaled.has_twins  # a caller may hold gaps at zero (thresholds.py)
     point, mu = start(program, eps)
     tolerance, best, steps = 0.1, None, 0
     while steps < max_steps:
