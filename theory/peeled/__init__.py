@@ -1,8 +1,24 @@
 """The Layer-Peeled Model of Fang, He, Long and Su (2021): certified solutions, thresholds, phase curves."""
 
 from theory.peeled.closed_forms import balanced_loss
+from theory.peeled.curve import PhaseCurve, phase_curve
 from theory.peeled.model import LayerPeeledModel
+from theory.peeled.resampling import largest_safe_weight, oversampled, restoring_weights
 from theory.peeled.solution import Group, PeeledSolution
 from theory.peeled.solver import solve
+from theory.peeled.thresholds import CollapseThreshold, collapse_threshold
 
-__all__ = ["Group", "LayerPeeledModel", "PeeledSolution", "balanced_loss", "solve"]
+__all__ = [
+    "CollapseThreshold",
+    "Group",
+    "LayerPeeledModel",
+    "PeeledSolution",
+    "PhaseCurve",
+    "balanced_loss",
+    "collapse_threshold",
+    "largest_safe_weight",
+    "oversampled",
+    "phase_curve",
+    "restoring_weights",
+    "solve",
+]
