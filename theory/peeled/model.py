@@ -11,7 +11,7 @@ from theory._arrays import as_count, as_floats, as_positive
 from theory._errors import InvalidInput
 from theory.peeled._partition import Partition, partition
 
-LARGEST_MARGIN = 600.0  # the balanced loss is about exp(-margin); beyond this float64 cannot hold it
+LARGEST_MARGIN = 300.0  # the least loss is about exp(-margin); float64 needs room below it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,7 +37,7 @@ class LayerPeeledModel:
     Raises
     ------
     InvalidInput : fewer than two classes, counts that are not positive integers, a budget that is not positive,
-        or budgets so large that the optimal loss underflows (K/(K-1) sqrt(E_W E_H) > 600).
+        or budgets so large that the optimal loss underflows (K/(K-1) sqrt(E_W E_H) > 300).
 
     Examples
     --------

@@ -12,7 +12,7 @@ from theory._certificate import Certificate
 from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.peeled._factors import ExplicitFactors, Factors, SymmetricFactors
 from theory.peeled._minimise import ReducedOptimum, minimise
-from theory.peeled._program import GroupProgram
+from theory.peeled._program import ROUNDING, GroupProgram
 from theory.peeled.closed_forms import first_group_only
 from theory.peeled.model import LayerPeeledModel
 from theory.peeled.solution import PeeledSolution, describe
@@ -116,7 +116,7 @@ def _relaxed(
     program = GroupProgram(mass, classes, model.budget)
     if method in ("auto", "closed-form", "factored"):
         closed = first_group_only(program)
-        if closed is not None and closed.gap <= 1e-14 * min(closed.value, program.budget * closed.multiplier) * 10:
+        if closed is not None and closed.gap <= 2 * ROUNDING * program.budget * closed.multiplier:
             return (closed, classes, index), "closed-form"
         if method == "closed-form":
             raise PreconditionError(
