@@ -229,10 +229,12 @@ class TestRefusals:
         [
             ({"counts": [5]}, "classes"), ({"counts": []}, "classes"), ({"counts": [3, 0]}, "positive"),
             ({"counts": [3, -1]}, "positive"), ({"counts": [3, 1.5]}, "integers"), ({"counts": [3, np.nan]}, "finite"),
-            ({"counts": [[3, 4]]}, "dimension"), ({"counts": ["a", "b"]}, "numbers"), ({"counts": [10**13, 1]}, "10^12"),
+            ({"counts": [[3, 4]]}, "dimension"), ({"counts": ["a", "b"]}, "numbers"),
+            ({"counts": [10**13, 1]}, "10^12"),
             ({"E_W": 0}, "E_W"), ({"E_W": -1}, "E_W"), ({"E_H": np.inf}, "E_H"), ({"E_H": "x"}, "E_H"),
             ({"E_H": 1e9}, "smaller"), ({"dimension": 0}, "dimension"), ({"dimension": 2.5}, "dimension"),
-            ({"loss": "hinge"}, "loss"), ({"class_weights": [1]}, "per class"), ({"class_weights": [1, -1]}, "positive"),
+            ({"loss": "hinge"}, "loss"), ({"class_weights": [1]}, "per class"),
+            ({"class_weights": [1, -1]}, "positive"),
             ({"class_weights": "even"}, "balanced"), ({"E_W": True}, "E_W"),
         ],
     )  # fmt: skip

@@ -24,8 +24,8 @@ class Inner:
 class Factors(Protocol):
     """A pair (W, H) of class vectors."""
 
-    rank: int
-
+    @property
+    def rank(self) -> int: ...
     def classifier(self, p: int) -> np.ndarray: ...
     def features(self, p: int) -> np.ndarray: ...
     def logits(self) -> np.ndarray: ...
@@ -34,13 +34,16 @@ class Factors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SymmetricFactors:
-    """Z = sum of e_g (I - 11^T/K_g) per group, plus left diag(s) right^T between group averages.
+    """Y = sum of e_g (I - 11^T/K_g) per group, plus left diag(s) right^T between group averages; Z = Y / column.
+
+    W W^T = ratio (Y Y^T)^(1/2) and C H^T H C = (Y^T Y)^(1/2) / ratio with C = diag(column).
 
     Attributes
     ----------
-    classes, e : (G,); left, right : (G, r); s : (r,).
+    classes, e : (G,); left, right : (G, r) with orthonormal columns; s : (r,) nonnegative.
     index : (K,) group of each class.
-    ratio : sqrt(E_W / E_H), so that W W^T = ratio (Z Z^T)^(1/2).
+    ratio : sqrt(E_W / E_H) under budgets, sqrt(lam_H / lam_W) under penalties.
+    column : (G,), 1 under budgets on class means, sqrt(n_g) where every sample's feature is penalised.
     """
 
     classes: np.ndarray
@@ -50,6 +53,7 @@ class SymmetricFactors:
     right: np.ndarray
     index: np.ndarray
     ratio: float
+    column: np.ndarray | float = 1.0
 
     @property
     def rank(self) -> int:
@@ -60,17 +64,19 @@ class SymmetricFactors:
         """Per mass group; ``which`` is "W" or "H"."""
         side, scale = (self.left, self.ratio) if which == "W" else (self.right, 1 / self.ratio)
         A = scale * (side * self.s) @ side.T
-        own, e = np.diagonal(A) / self.classes, scale * self.e
-        root = np.sqrt(self.classes)
+        c = np.broadcast_to(1.0 if which == "W" else self.column, self.classes.shape)
+        A, e = A / np.outer(c, c), scale * self.e / c**2
+        own, root = np.diagonal(A) / self.classes, np.sqrt(self.classes)
         return Inner(e * (1 - 1 / self.classes) + own, own - e / self.classes, A / np.outer(root, root))
 
     def logits(self) -> np.ndarray:
         """Z, (K, K): column k holds the logits of a sample of class k."""
         _check_size(len(self.index), len(self.index))
         root = np.sqrt(self.classes)
-        M = (self.left * self.s) @ self.right.T / np.outer(root, root)
-        Z = (M - np.diag(self.e / self.classes))[np.ix_(self.index, self.index)]
-        Z[np.diag_indices_from(Z)] += self.e[self.index]
+        e = self.e / self.column
+        M = (self.left * self.s) @ self.right.T / np.outer(root, root * self.column)
+        Z = (M - np.diag(e / self.classes))[np.ix_(self.index, self.index)]
+        Z[np.diag_indices_from(Z)] += e[self.index]
         return Z
 
     def classifier(self, p: int) -> np.ndarray:
@@ -79,7 +85,8 @@ class SymmetricFactors:
 
     def features(self, p: int) -> np.ndarray:
         """Class means, (p, K)."""
-        return self._vectors(self.right, p).T / np.sqrt(self.ratio)
+        column = np.broadcast_to(self.column, self.classes.shape)[self.index]
+        return (self._vectors(self.right, p) / column[:, None]).T / np.sqrt(self.ratio)
 
     def _vectors(self, side: np.ndarray, p: int) -> np.ndarray:
         from scipy.linalg import helmert

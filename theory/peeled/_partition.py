@@ -34,6 +34,11 @@ class Partition:
         """(K,) mass group of each class."""
         return self.mass_group[self.index]
 
+    def shown(self) -> str:
+        """The counts as ``100x5,10x5``, shortened past six groups."""
+        groups = [f"{int(n)}x{k}" for n, k in zip(self.count, self.classes, strict=True)]
+        return ",".join(groups if len(groups) <= 6 else [*groups[:3], f"... {len(groups) - 4} more ...", groups[-1]])
+
 
 def partition(counts: np.ndarray, weights: np.ndarray | None) -> Partition:
     """Group classes of equal count and weight, then groups of equal mass."""

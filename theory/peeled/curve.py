@@ -157,5 +157,5 @@ def _one_phase(
         start, mu = groups.from_program(R[i])
         again, _ = groups.newton(np.where(free, start, 0.0)[None], np.array([mu]), R[i : i + 1], free)
         better = groups.on_budget(np.abs(again))
-        x[i] = better[0] if groups.gap(better, R[i : i + 1])[1][0] < gap[i] or not gap[i] == gap[i] else x[i]
+        x[i] = better[0] if not gap[i] <= groups.gap(better, R[i : i + 1])[1][0] else x[i]
     return x

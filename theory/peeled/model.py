@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count, as_floats, as_positive
+from theory._arrays import as_count, as_positive
 from theory._errors import InvalidInput
 from theory.peeled._partition import Partition, partition
+from theory.peeled._specification import as_class_weights, as_counts, label_counts
 
 LARGEST_MARGIN = 300.0  # the least loss is about exp(-margin); float64 needs room below it
 
@@ -54,7 +55,7 @@ class LayerPeeledModel:
     _partition: Partition = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        counts = _as_counts(self.counts)
+        counts = as_counts(self.counts)
         if self.loss != "cross_entropy":
             raise InvalidInput(f"loss must be 'cross_entropy', but is {self.loss!r}.")
         E_W, E_H = as_positive("E_W", self.E_W), as_positive("E_H", self.E_H)
@@ -67,7 +68,7 @@ class LayerPeeledModel:
             )
         if margin < 1e-150:
             raise InvalidInput(f"E_W * E_H = {E_W * E_H:g} is too small for float64; take larger budgets.")
-        weights = _as_weights(self.class_weights, counts)
+        weights = as_class_weights(self.class_weights, counts)
         if self.dimension is not None:
             object.__setattr__(self, "dimension", as_count("dimension", self.dimension))
         object.__setattr__(self, "counts", counts)
@@ -94,16 +95,7 @@ class LayerPeeledModel:
         ------
         InvalidInput : no labels, or fewer distinct labels than ``num_classes`` (an empty class).
         """
-        labels = np.asarray(y)
-        if labels.ndim != 1 or labels.size == 0:
-            raise InvalidInput(f"y must be a non-empty one-dimensional array, but has shape {labels.shape}.")
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise InvalidInput("y must not contain NaN or infinity.")
-        if labels.dtype.kind not in "biufUS":
-            raise InvalidInput(f"y must hold numbers or strings, but has type {labels.dtype}.")
-        counts = np.unique(labels, return_counts=True)[1]
-        if num_classes is not None and len(counts) != as_count("num_classes", num_classes):
-            raise InvalidInput(f"y holds {len(counts)} classes, but num_classes is {num_classes}: a class is empty.")
+        counts = label_counts(y, num_classes)
         return cls(
             counts=counts, E_W=E_W, E_H=E_H, dimension=dimension, loss=loss, class_weights=class_weights
         )
@@ -118,38 +110,11 @@ class LayerPeeledModel:
         """T = K sqrt(E_W E_H), the nuclear-norm budget of the logit matrix."""
         return self.num_classes * float(np.sqrt(self.E_W) * np.sqrt(self.E_H))
 
+    def parameters(self) -> dict[str, object]:
+        """What the model was given besides its counts, as plain values."""
+        return {"E_W": self.E_W, "E_H": self.E_H, "dimension": self.dimension, "loss": self.loss}
+
     def __repr__(self) -> str:
-        p = self._partition
-        groups = [f"{int(n)}x{k}" for n, k in zip(p.count, p.classes, strict=True)]
-        shown = ",".join(groups if len(groups) <= 6 else [*groups[:3], f"... {len(groups) - 4} more ...", groups[-1]])
         extra = "" if self.dimension is None else f", dimension={self.dimension}"
         extra += "" if self.class_weights is None else ", class_weights=..."
-        return f"LayerPeeledModel(counts={shown}, E_W={self.E_W:g}, E_H={self.E_H:g}{extra})"
-
-
-def _as_counts(value: ArrayLike) -> np.ndarray:
-    counts = as_floats("counts", value, ndim=1)
-    if not 2 <= len(counts) <= 10**6:
-        raise InvalidInput(f"counts must name between 2 and 1000000 classes, but names {len(counts)}.")
-    if (counts < 1).any() or (counts != np.floor(counts)).any() or (counts > 1e12).any():
-        raise InvalidInput("counts must be positive integers up to 10^12 (no class may be empty).")
-    counts = counts.copy()
-    counts.flags.writeable = False
-    return counts
-
-
-def _as_weights(value: ArrayLike | str | None, counts: np.ndarray) -> np.ndarray | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        if value != "balanced":
-            raise InvalidInput(f"class_weights must be an array or 'balanced', but is {value!r}.")
-        weights = counts.sum() / (len(counts) * counts)
-    else:
-        weights = as_floats("class_weights", value, ndim=1).copy()
-    if weights.shape != counts.shape:
-        raise InvalidInput(f"class_weights must have one entry per class ({len(counts)}), but has {len(weights)}.")
-    if not ((weights >= 1e-100) & (weights <= 1e100)).all():
-        raise InvalidInput("class_weights must be positive (between 1e-100 and 1e100).")
-    weights.flags.writeable = False
-    return weights
+        return f"LayerPeeledModel(counts={self._partition.shown()}, E_W={self.E_W:g}, E_H={self.E_H:g}{extra})"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from theory._certificate import Certificate
-from theory.peeled._factors import Factors, Inner, checked_dimension
-from theory.peeled.model import LayerPeeledModel
+from theory.peeled._factors import Factors, Inner, SymmetricFactors, checked_dimension
+from theory.peeled._partition import Partition
+from theory.peeled._specification import Specification
 
 ZERO_NORM = 1e-9  # relative to the longest class vector
 
@@ -45,23 +47,25 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeeledSolution:
-    """An optimum of a layer-peeled model with its certificate and its geometry per group of classes.
+    """An optimum of an analytic last-layer model with its certificate and its geometry per group of classes.
 
     Attributes
     ----------
     model : the specification that was solved.
     objective : mean loss at the returned (feasible) point, natural logarithm.
     certificate : lower and upper bound of the optimum, gap, residuals; recomputed in float64 whatever the method.
-    method : ``closed-form``, ``groups``, ``dense``, ``factored`` or ``sdp``.
+    method : how it was found: ``closed-form``, ``groups``, ``dense``, ``factored``, ``sdp`` or ``local``.
     status : ``optimal`` where the gap is within the tolerance; otherwise what the point is, in words.
     groups : one :class:`Group` per distinct (count, weight), counts falling.
     cos_between, cos_between_features : (R, R) cosines between classes of groups; the diagonal is ``cos_within``.
     rank : rank of Z = W H, the least p for which this solution exists.
-    multiplier : -d objective / dT, where T = K sqrt(E_W E_H).
+    multiplier : -d objective / dT with T = K sqrt(E_W E_H) under budgets; sqrt(lam_W lam_H) under penalties;
+        NaN where the model has none.
+    bias : (R,) bias of a class of each group, or None for a model without bias.
     seconds : wall time of the solve.
     """
 
-    model: LayerPeeledModel
+    model: Specification
     objective: float
     certificate: Certificate
     method: str
@@ -72,6 +76,7 @@ class PeeledSolution:
     rank: int
     multiplier: float
     seconds: float
+    bias: np.ndarray | None = None
     _factors: Factors = field(repr=False)
 
     @property
@@ -126,13 +131,13 @@ class PeeledSolution:
             "rank": self.rank,
             "multiplier": self.multiplier,
             "seconds": self.seconds,
-            "E_W": self.model.E_W,
-            "E_H": self.model.E_H,
-            "dimension": self.model.dimension,
+            "model": type(self.model).__name__,
+            **self.model.parameters(),
             "residuals": dict(self.certificate.residuals),
             "groups": [group.to_json() for group in self.groups],
             "cos_between": self.cos_between.tolist(),
             "cos_between_features": self.cos_between_features.tolist(),
+            "bias": None if self.bias is None else self.bias.tolist(),
         }
 
     def summary(self) -> str:
@@ -174,22 +179,47 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.8f}"
 
 
-def describe(
-    model: LayerPeeledModel, factors: Factors, group: np.ndarray, merge_tol: float
-) -> tuple[tuple[Group, ...], np.ndarray, np.ndarray]:
-    """Groups and cosines of a pair of factors.
+def build_solution(
+    model: Specification,
+    factors: Factors,
+    certificate: Certificate,
+    *,
+    method: str,
+    status: str,
+    began: float,
+    multiplier: float = float("nan"),
+    averaged: Factors | None = None,
+    merge_tol: float = 0.0,
+    bias: np.ndarray | None = None,
+) -> PeeledSolution:
+    """The record of a pair of factors.
 
     Parameters
     ----------
-    group : (R,) the factors' own group of each report group.
-    merge_tol : relative distance below which a solver's classifiers count as equal (0 for exact solvers).
+    factors : symmetric (one group per mass group of the model) or explicit (one per report group).
+    averaged : what the group quantities are read from, if not from ``factors``; explicit.
+    merge_tol : relative distance below which classifiers count as equal; 0 for solvers that find exact zeros.
+    bias : (R,) per report group.
     """
     parts = model._partition
+    shown = averaged if averaged is not None else factors
+    group = parts.mass_group if isinstance(shown, SymmetricFactors) else np.arange(len(parts.count))
+    groups, cos_w, cos_h = _describe(parts, shown, group, merge_tol)
+    return PeeledSolution(
+        model=model, objective=certificate.upper, certificate=certificate, method=method, status=status,
+        groups=groups, cos_between=cos_w, cos_between_features=cos_h, rank=factors.rank, multiplier=multiplier,
+        seconds=time.perf_counter() - began, bias=bias, _factors=factors,
+    )  # fmt: skip
+
+
+def _describe(
+    parts: Partition, factors: Factors, group: np.ndarray, merge_tol: float
+) -> tuple[tuple[Group, ...], np.ndarray, np.ndarray]:
+    """Groups and cosines; ``group`` (R,) is the factors' own group of each report group."""
     W, H = factors.inner("W"), factors.inner("H")
-    longest = float(np.sqrt(max(W.square.max(), 0.0)))
+    longest = float(np.sqrt(max(W.square.max(), 0.0))) or 1.0
     zero = np.sqrt(np.maximum(W.square, 0)) <= max(ZERO_NORM, merge_tol) * longest
     distance = np.sqrt(np.maximum(2 * (W.square - W.within), 0)) / longest
-    # classes of two report groups of one mass are as close as two classes of that group
     cos_w, cos_h = _cosines(W, zero, group), _cosines(H, zero, group)
     groups = []
     for r, g in enumerate(group):

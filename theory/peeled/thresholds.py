@@ -96,7 +96,7 @@ def collapse_threshold(*, majority: int, minority: int, E_W: float, E_H: float) 
     budget = K * float(np.sqrt(E_W) * np.sqrt(E_H))
 
     def excess(log_R: float) -> float:
-        """log of mu / pi_B at the optimum with the minority gap held at zero; negative below R0."""
+        """Log of mu / pi_B at the optimum with the minority gap held at zero; negative below R0."""
         program = two_groups(K_A, K_B, float(np.exp(log_R)), budget, merged=True)
         return float(np.log(_converged(program).multiplier / program.mass[1]))
 
