@@ -7,6 +7,7 @@ from theory.peeled.resampling import largest_safe_weight, oversampled, restoring
 from theory.peeled.solution import Group, PeeledSolution
 from theory.peeled.solver import solve
 from theory.peeled.thresholds import CollapseThreshold, collapse_threshold
+from theory.peeled.unconstrained import UnconstrainedFeaturesModel
 
 __all__ = [
     "CollapseThreshold",
@@ -14,6 +15,7 @@ __all__ = [
     "LayerPeeledModel",
     "PeeledSolution",
     "PhaseCurve",
+    "UnconstrainedFeaturesModel",
     "balanced_loss",
     "collapse_threshold",
     "largest_safe_weight",

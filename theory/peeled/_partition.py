@@ -40,8 +40,8 @@ class Partition:
         return ",".join(groups if len(groups) <= 6 else [*groups[:3], f"... {len(groups) - 4} more ...", groups[-1]])
 
 
-def partition(counts: np.ndarray, weights: np.ndarray | None) -> Partition:
-    """Group classes of equal count and weight, then groups of equal mass."""
+def partition(counts: np.ndarray, weights: np.ndarray | None, *, by_mass: bool = True) -> Partition:
+    """Group classes of equal count and weight; then, where only the product matters, groups of equal mass."""
     if weights is None:
         count, index, classes = np.unique(-counts, return_inverse=True, return_counts=True)
         count, weight = -count, np.ones(len(count))
@@ -51,6 +51,8 @@ def partition(counts: np.ndarray, weights: np.ndarray | None) -> Partition:
         count, weight = -unique[:, 0], -unique[:, 1]
     relative = count * (weight / weight.max())
     mass = relative / (relative @ classes)
+    if not by_mass:
+        return Partition(count, weight, classes, index.reshape(-1), np.arange(len(count)), mass, classes.astype(float))
     order = np.argsort(-mass, kind="stable")
     falls = np.empty(len(mass), bool)
     falls[0] = False

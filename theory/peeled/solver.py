@@ -16,6 +16,7 @@ from theory.peeled.solution import PeeledSolution
 # Each module has METHODS and solve_model(model, options).
 SOLVERS = {
     "LayerPeeledModel": "_layer_peeled",
+    "UnconstrainedFeaturesModel": "_unconstrained",
 }
 
 
