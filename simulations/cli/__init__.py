@@ -7,7 +7,7 @@ import sys
 import typer
 
 from simulations.cli import collapse_metrics, demo, peel, threshold
-from theory._errors import TheoryError
+from theory._errors import NotConverged, TheoryError
 
 app = typer.Typer(
     name="theory",
@@ -25,9 +25,9 @@ app.command("demo")(demo.demo)
 
 
 def main() -> None:
-    """Run the command line; bad input is one sentence on stderr and exit code 2."""
+    """Run the command line; bad input is one sentence on stderr and exit code 2, a missed tolerance exit code 1."""
     try:
-        app()
+        app(prog_name="theory")
     except TheoryError as error:
         print(f"theory: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, NotConverged) else 2)

@@ -1,0 +1,99 @@
+"""Whatever the arguments, ``theory peel`` and ``theory threshold`` answer, or say one sentence; never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from unittest import mock
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from simulations.cli import main
+
+EXAMPLES = 200
+QUICK = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+numbers = st.sampled_from(["1", "5", "0.1", "1e-9", "30", "1e9", "0", "-1", "nan", "inf", "1e400", "0x5", "٣", ""])
+samples = st.sampled_from(["1", "2", "10", "999999999999", "0", "-1", "1.5", "x", ""])
+times = st.sampled_from(["x1", "x2", "x3", "x7", "x0", "xx2", "x-1", "x1e3", "x10000000", ""])
+item = st.tuples(samples, times).map("".join)
+items = st.lists(item, max_size=4).map(",".join)
+
+
+def option(name, values):
+    return st.one_of(st.just([]), values.map(lambda value: [name, value]))
+
+
+def run(words):
+    """(exit code, stdout, stderr) of ``theory WORDS`` in this process; any other exception travels up and fails."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv = mock.patch.object(sys, "argv", ["theory", *words])
+    with argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    return code, out.getvalue(), err.getvalue()
+
+
+def check(words):
+    code, out, err = run(words)
+    assert code in (0, 1, 2), (words, code)
+    assert "Traceback" not in err
+    if code == 0:
+        assert err == "" and out
+        if "--json" in words and "--help" not in words:
+            json.loads(out, parse_constant=lambda name: (_ for _ in ()).throw(AssertionError(name)))
+    else:
+        assert out == "" and err
+        assert err.startswith("Usage: ") or (err.startswith("theory: ") and err.count("\n") == 1), err
+    return code, out
+
+
+@QUICK
+@given(
+    st.tuples(
+        option("--counts", items | text),
+        st.sampled_from([["--E-W", "1"], ["--E-W", "1"], []]) | numbers.map(lambda v: ["--E-W", v]),
+        st.sampled_from([["--E-H", "5"], ["--E-H", "5"], []]) | numbers.map(lambda v: ["--E-H", v]),
+        option("--weights", items | st.sampled_from(["balanced", "1x2,2x2"]) | text),
+        option("--dimension", st.sampled_from(["1", "2", "9", "0", "-1", "a", "9" * 30])),
+        option("--method", st.sampled_from(["auto", "closed-form", "groups", "dense", "svd", ""])),
+        option("--rtol", st.sampled_from(["1e-9", "1e-3", "1e-300", "nan", "0"])),
+        option("--labels", text),
+        st.sampled_from([[], [], [], ["--json"], ["--help"]]),
+    )
+)
+@example((["--counts", "999999999999x2,1x2"], ["--E-W", "1"], ["--E-H", "5"], ["--json"]))
+def test_peel(parts):
+    words = [word for part in parts for word in part]
+    code, out = check(["peel", *words])
+    if code == 0 and "--json" in words and "--help" not in words:
+        assert json.loads(out)["gap"] >= -1e-12
+
+
+@QUICK
+@given(
+    st.tuples(
+        option("--majority", st.sampled_from(["1", "2", "5", "100", "0", "-1", "9" * 30, "x"])),
+        option("--minority", st.sampled_from(["1", "2", "5", "100", "0", "-1", "9" * 30, "x"])),
+        option("--E-W", numbers),
+        option("--E-H", numbers),
+        st.sampled_from([[], ["--json"]]),
+    )
+)
+@example((["--majority", "5"], ["--minority", "5"], ["--E-W", "1"], ["--E-H", "1e-9"], ["--json"]))
+@example((["--majority", "2"], ["--minority", "5"], ["--E-W", "30"], ["--E-H", "30"], ["--json"]))
+def test_threshold(parts):
+    check(["threshold", *(word for part in parts for word in part)])
+
+
+@QUICK
+@given(st.lists(text, max_size=5))
+def test_any_words(words):
+    check(words)
