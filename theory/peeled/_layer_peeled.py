@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from theory._certificate import Certificate
-from theory._errors import NotConverged, PreconditionError
+from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.peeled._factors import ExplicitFactors, SymmetricFactors
 from theory.peeled._minimise import ReducedOptimum, minimise
 from theory.peeled._options import Options
@@ -24,6 +24,14 @@ Relaxed = tuple[ReducedOptimum, np.ndarray, np.ndarray]  # optimum, classes per 
 def solve_model(model: LayerPeeledModel, options: Options) -> PeeledSolution:
     """See :func:`theory.peeled.solve`."""
     method, K = options.method, model.num_classes
+    if model.loss == "mse":
+        from theory.peeled import _layer_peeled_mse as squared_error
+
+        if method not in squared_error.METHODS:
+            raise InvalidInput(
+                f"method {method!r} does not apply to loss='mse'; take one of {', '.join(squared_error.METHODS)}."
+            )
+        return squared_error.solve_model(model, options)
     if MOST_CLASSES.get(method, K) < K:
         raise PreconditionError(f"method {method!r} takes at most {MOST_CLASSES[method]} classes, but K = {K}.")
     if method == "sdp":

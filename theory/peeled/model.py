@@ -12,6 +12,7 @@ from theory._errors import InvalidInput
 from theory.peeled._partition import Partition, partition
 from theory.peeled._specification import as_class_weights, as_counts, label_counts
 
+LOSSES = ("cross_entropy", "mse")
 LARGEST_MARGIN = 300.0  # the least loss is about exp(-margin); float64 needs room below it
 
 
@@ -24,7 +25,8 @@ class LayerPeeledModel:
         \min_{W, H} \; \frac1N \sum_{k=1}^K \sum_{i=1}^{n_k} \mathcal L(W h_{k,i}, k) \quad\text{s.t.}\quad
         \frac1K \sum_k \|w_k\|^2 \le E_W, \quad \frac1K \sum_k \frac1{n_k} \sum_i \|h_{k,i}\|^2 \le E_H
 
-    with the cross-entropy of natural logarithm. With class weights omega the sum becomes
+    with the cross-entropy of natural logarithm, or the squared error ||z - e_k||^2 / 2 (its optimum is an orthogonal
+    frame, not a simplex: there is no bias). With class weights omega the sum becomes
     sum omega_k loss / sum omega_k n_k, PyTorch's convention for a weighted mean. Source: fang2021layerpeeled.
 
     Parameters
@@ -32,13 +34,13 @@ class LayerPeeledModel:
     counts : (K,) samples per class, positive integers up to 10^12; K from 2 to 10^6.
     E_W, E_H : budgets on the mean squared norm of the classifier rows and of the features.
     dimension : p, the number of features; None means "enough" (p >= K - 1 always is).
-    loss : only ``"cross_entropy"``.
+    loss : ``"cross_entropy"`` or ``"mse"``.
     class_weights : (K,) positive, or ``"balanced"`` for N / (K n_k), scikit-learn's convention.
 
     Raises
     ------
     InvalidInput : fewer than two classes, counts that are not positive integers, a budget that is not positive,
-        or budgets so large that the optimal loss underflows (K/(K-1) sqrt(E_W E_H) > 300).
+        or budgets so large that the optimal cross-entropy underflows (K/(K-1) sqrt(E_W E_H) > 300).
 
     Examples
     --------
@@ -56,12 +58,12 @@ class LayerPeeledModel:
 
     def __post_init__(self) -> None:
         counts = as_counts(self.counts)
-        if self.loss != "cross_entropy":
-            raise InvalidInput(f"loss must be 'cross_entropy', but is {self.loss!r}.")
+        if self.loss not in LOSSES:
+            raise InvalidInput(f"loss must be one of {', '.join(LOSSES)}, but is {self.loss!r}.")
         E_W, E_H = as_positive("E_W", self.E_W), as_positive("E_H", self.E_H)
         K = len(counts)
         margin = K / (K - 1) * np.sqrt(E_W) * np.sqrt(E_H)
-        if margin > LARGEST_MARGIN:
+        if margin > LARGEST_MARGIN and self.loss == "cross_entropy":
             raise InvalidInput(
                 f"E_W * E_H = {E_W * E_H:g} lets the loss fall below e^-{LARGEST_MARGIN:g}, "
                 "which float64 cannot hold; take smaller budgets."
@@ -115,6 +117,7 @@ class LayerPeeledModel:
         return {"E_W": self.E_W, "E_H": self.E_H, "dimension": self.dimension, "loss": self.loss}
 
     def __repr__(self) -> str:
-        extra = "" if self.dimension is None else f", dimension={self.dimension}"
+        extra = "" if self.loss == "cross_entropy" else f", loss={self.loss!r}"
+        extra += "" if self.dimension is None else f", dimension={self.dimension}"
         extra += "" if self.class_weights is None else ", class_weights=..."
         return f"LayerPeeledModel(counts={self._partition.shown()}, E_W={self.E_W:g}, E_H={self.E_H:g}{extra})"
