@@ -107,7 +107,9 @@ class UnconstrainedFeaturesModel:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def from_labels(cls, y: ArrayLike, *, num_classes: int | None = None, **options: object) -> UnconstrainedFeaturesModel:
+    def from_labels(
+        cls, y: ArrayLike, *, num_classes: int | None = None, **options: object
+    ) -> UnconstrainedFeaturesModel:
         """The model of a labelled sample; ``options`` are those of the class.
 
         Raises
