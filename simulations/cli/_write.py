@@ -51,9 +51,9 @@ def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
 
 
 def save_figure(figure: object, path: Path) -> None:
-    """A PNG at 200 dots per inch."""
+    """A PNG at 160 dots per inch."""
     partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, dpi=200, format="png")  # type: ignore[attr-defined]
+    figure.savefig(partial, dpi=160, format="png")  # type: ignore[attr-defined]
     partial.replace(path)
 
 
