@@ -1,9 +1,11 @@
 """The Layer-Peeled Model of Fang, He, Long and Su (2021): certified solutions, thresholds, phase curves."""
 
 from theory.peeled.closed_forms import balanced_loss
+from theory.peeled.closed_forms_seli import SELITwoGroups, TwoGroupGeometry, seli_two_groups
 from theory.peeled.curve import PhaseCurve, phase_curve
 from theory.peeled.model import LayerPeeledModel
 from theory.peeled.resampling import largest_safe_weight, oversampled, restoring_weights
+from theory.peeled.seli import SELIModel
 from theory.peeled.solution import Group, PeeledSolution
 from theory.peeled.solver import solve
 from theory.peeled.thresholds import CollapseThreshold, collapse_threshold
@@ -15,6 +17,9 @@ __all__ = [
     "LayerPeeledModel",
     "PeeledSolution",
     "PhaseCurve",
+    "SELIModel",
+    "SELITwoGroups",
+    "TwoGroupGeometry",
     "UnconstrainedFeaturesModel",
     "balanced_loss",
     "collapse_threshold",
@@ -22,5 +27,6 @@ __all__ = [
     "oversampled",
     "phase_curve",
     "restoring_weights",
+    "seli_two_groups",
     "solve",
 ]

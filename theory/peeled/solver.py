@@ -17,6 +17,7 @@ from theory.peeled.solution import PeeledSolution
 SOLVERS = {
     "LayerPeeledModel": "_layer_peeled",
     "UnconstrainedFeaturesModel": "_unconstrained",
+    "SELIModel": "_seli",
 }
 
 
