@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from simulations.cli import main
+from simulations.cli._files import read_array
 from simulations.cli._groups import parse_counts, parse_weights
 from simulations.cli._progress import Progress
 from theory import InvalidInput
@@ -137,8 +138,8 @@ def test_missed_tolerance_is_exit_code_1_and_loses_nothing(run, tmp_path):
         (["--counts", "-3x5"], "has the item '-3x5'"),
         (["--counts", "1.5x5"], "has the item '1.5x5'"),
         (["--counts", "9" * 5000], "has the item '999"),
-        (["--counts", "10x999999999999"], "between 1 and 1000000"),
-        (["--counts", "10x0,5x3"], "between 1 and 1000000"),
+        (["--counts", "10x999999999999"], "between 1 and 1000000 classes"),
+        (["--counts", "10x0,5x3"], "between 1 and 1000000 classes"),
         (["--counts", "0x5"], "no class may be empty"),
         (["--counts", "5"], "between 2 and 1000000 classes"),
         (["--counts", "5x2,1x2", "--weights", "1x3"], "one entry per class (4)"),
@@ -186,6 +187,13 @@ def test_text_labels_need_a_named_column(run, tmp_path, content, said):
     (tmp_path / "y.csv").write_text(content)
     code, _, err = run("peel", "--labels", tmp_path / "y.csv", *BUDGETS)
     assert code == 2 and said in err and err.count("\n") == 1
+
+
+def test_text_is_refused_where_numbers_are_wanted(tmp_path):
+    (tmp_path / "y.csv").write_text("y\na\nb\n")
+    assert read_array(tmp_path / "y.csv", column="y", text=True).tolist() == ["a", "b"]
+    with pytest.raises(InvalidInput, match="cannot read"):
+        read_array(tmp_path / "y.csv", column="y")
 
 
 def test_out_that_cannot_be_a_folder(run, tmp_path):
