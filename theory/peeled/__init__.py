@@ -3,6 +3,8 @@
 from theory.peeled.closed_forms import balanced_loss
 from theory.peeled.closed_forms_seli import SELITwoGroups, TwoGroupGeometry, seli_two_groups
 from theory.peeled.curve import PhaseCurve, phase_curve
+from theory.peeled.deep_collapse import DeepCollapseMap, deep_collapse_map, layer_weights
+from theory.peeled.deep_linear import DeepLinearModel, deep_linear_threshold
 from theory.peeled.model import LayerPeeledModel
 from theory.peeled.resampling import largest_safe_weight, oversampled, restoring_weights
 from theory.peeled.seli import SELIModel
@@ -13,6 +15,8 @@ from theory.peeled.unconstrained import UnconstrainedFeaturesModel
 
 __all__ = [
     "CollapseThreshold",
+    "DeepCollapseMap",
+    "DeepLinearModel",
     "Group",
     "LayerPeeledModel",
     "PeeledSolution",
@@ -23,7 +27,10 @@ __all__ = [
     "UnconstrainedFeaturesModel",
     "balanced_loss",
     "collapse_threshold",
+    "deep_collapse_map",
+    "deep_linear_threshold",
     "largest_safe_weight",
+    "layer_weights",
     "oversampled",
     "phase_curve",
     "restoring_weights",

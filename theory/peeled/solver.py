@@ -18,6 +18,7 @@ SOLVERS = {
     "LayerPeeledModel": "_layer_peeled",
     "UnconstrainedFeaturesModel": "_unconstrained",
     "SELIModel": "_seli",
+    "DeepLinearModel": "_deep_linear",
 }
 
 
