@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.peeled._face import face_step, restrict
-from theory.peeled._path import off_centre, path_step, start
+from theory.peeled._path import balanced_frame, start
 from theory.peeled._program import GroupProgram
 from theory.peeled._step import Point
-
-SHRINK = 0.2  # of the smoothing, per step of the path
-CENTRED = 0.3  # how far off centre a point may be before the smoothing shrinks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,34 +77,29 @@ def minimise(
 ) -> ReducedOptimum:
     """The best point found; the caller asks it whether the tolerance was ``reached``.
 
-    Cost per Newton step: one SVD of size G, and about 20 products with the Hessian, each four matrix products of
-    size G. ``callback(step, relative_gap)`` is called whenever a new certificate is computed.
+    Cost per Newton step: one or two SVDs of size G, and about 10 to 20 steps of conjugate gradients, each eight
+    matrix products of size G. Most steps are taken on programs with fewer groups.
+    ``callback(step, relative_gap)`` is called whenever a new certificate is computed.
     """
-    unscaled, eps = program, program.budget / program.classes.sum()
-    scale, unit = eps, start(program, eps)[0].value  # in units of the loss nothing underflows
-    program = GroupProgram(program.mass / unit, program.classes, program.budget)
+    e, M, scale = balanced_frame(program)
+    unit = program.value(e, M)[0]  # in units of this loss nothing underflows
+    unscaled, program = program, GroupProgram(program.mass / unit, program.classes, program.budget)
     program.has_twins = unscaled.has_twins  # a caller may hold gaps at zero (thresholds.py)
-    point, mu = start(program, eps)
-    tolerance, best, steps = 0.1, None, 0
-    while steps < max_steps:
-        point, mu, length, decrement = path_step(point, mu, eps, tolerance)
-        steps += 1
-        tolerance = min(0.1, max(decrement, 1e-3))
-        centred = off_centre(point, mu, eps) < CENTRED
-        if decrement < 0.1 and centred and eps < 0.02 * scale:
-            found, used = _finish(unscaled, point, mu, eps, rtol, steps)
-            steps += used
+    state = start(program, max_steps)
+    best = None
+    while state.steps < max_steps and state.eps > 1e-14 * scale:
+        state.step()
+        if state.decrement < 0.1 and state.centred and state.eps < 0.02 * scale:
+            found, used = _finish(unscaled, state.point, state.mu, state.eps, rtol, state.steps)
+            state.steps += used
             if found is not None:
                 if best is None or found.gap < best.gap:
                     best = found
                 if callback is not None:
-                    callback(steps, best.gap / best.value)
+                    callback(state.steps, best.gap / best.value)
                 if best.reached(rtol, program.budget):
                     return best
-        if length >= 0.5 and decrement < 0.3 and centred:
-            eps *= SHRINK
-            if eps < 1e-14 * scale:
-                break
+    point, steps = state.point, state.steps
     return best if best is not None else _certify_point(unscaled, point, program.size, program.has_twins, steps)
 
 
@@ -120,7 +112,8 @@ def _finish(
         return None, 0
     last, used, best = np.inf, 0, None
     while used < 15:
-        moved = face_step(point, rank, gaps, mu, max(1e-9, min(1e-2, last)))
+        tolerance = max(1e-9, min(1e-2, last))
+        moved = face_step(point, rank, gaps, mu, tolerance)
         used += 1
         if moved is None or not moved[2] < max(0.5 * last, 1e-12):
             break
@@ -131,6 +124,6 @@ def _finish(
                 best = found
             loose = rtol > 1e-8 and found.reached(rtol, program.budget)
             wrong_face = last < 1e-6 and not found.reached(rtol, program.budget) and found.stationarity < 1e-6
-            if last < 1e-14 or loose or wrong_face:
+            if last * tolerance < 1e-16 or loose or wrong_face:  # the next step would move nothing
                 break
     return best, used

@@ -8,19 +8,75 @@ steps possible when singular values must fall to zero. *derived*.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from theory.peeled._program import GroupProgram
 from theory.peeled._step import Point, StepSystem
 
+SHRINK = 0.2  # of the smoothing, per step of the path
+CENTRED = 0.3  # how far off centre a point may be before the smoothing shrinks
+COARSE = 48  # groups that need no coarser start
+REFINE = 3  # groups of a program over those of its coarser one
+LIFT = 0.01  # smoothing, over the first, at which a coarse path is handed to the program itself
+LARGEST = 650.0  # exp(-LARGEST) is still a number
 
-def start(program: GroupProgram, eps: float) -> tuple[Point, float]:
-    """The balanced frame at the budget, and half its dual norm as the multiplier."""
-    k = program.root / np.linalg.norm(program.root)
-    frame = Point.at(program, program.has_twins * 1.0, np.eye(program.size) - np.outer(k, k))
-    t = program.budget / frame.smoothed_norm(0.0)
-    point = Point.at(program, t * frame.e, t * frame.M).on_budget(eps)
-    return point, 0.5 * program.dual_norm(point.grad_e, point.grad_M)
+
+@dataclass(slots=True)
+class PathState:
+    """A point on its way down the path: multiplier, smoothing, accuracy of the next step, Newton steps so far."""
+
+    point: Point
+    mu: float
+    eps: float
+    rtol: float = 0.1
+    decrement: float = np.inf
+    centred: bool = False
+    steps: int = 0
+
+    def step(self) -> None:
+        """Shrink the smoothing if the last step allows it, then one Newton step."""
+        if self.centred and self.decrement < 0.3:
+            self.eps *= SHRINK
+        self.point, self.mu, length, self.decrement = path_step(self.point, self.mu, self.eps, self.rtol)
+        self.rtol = min(0.1, max(self.decrement, 1e-3))
+        self.centred = length >= 0.5 and off_centre(self.point, self.mu, self.eps) < CENTRED
+        self.steps += 1
+
+
+def balanced_frame(program: GroupProgram) -> tuple[np.ndarray, np.ndarray, float]:
+    """(e, M) of the simplex frame at the smoothed budget, and the first smoothing.
+
+    That is the mean singular value of a frame, or less: a margin above ``LARGEST`` would underflow.
+    """
+    t = program.budget / (program.copies @ program.has_twins + program.size - 1)
+    eps = min(program.budget / program.classes.sum(), max(LARGEST * LARGEST / t - t, 0.1 * t) / 2)
+    t = np.sqrt(t * (t + 2 * eps))
+    return t * program.has_twins, t * (np.eye(program.size) - np.outer(program.shift, program.shift)), eps
+
+
+def start(program: GroupProgram, max_steps: int, lift: float = LIFT) -> PathState:
+    """The balanced frame; for many groups, a point of the path of a program with the masses rounded to few."""
+    e, M, eps = balanced_frame(program)
+    if program.size <= COARSE:
+        point = Point.at(program, e, M)
+        return PathState(point, 0.5 * program.dual_norm(point.grad_e, point.grad_M), eps)
+    levels = np.log(program.mass)
+    edges = np.linspace(levels.min(), levels.max(), max(COARSE, program.size // REFINE) + 1)[1:-1]
+    parent = np.unique(np.searchsorted(edges, levels), return_inverse=True)[1]
+    classes = np.bincount(parent, program.classes)
+    mass = np.bincount(parent, program.classes * program.mass) / classes
+    state = start(GroupProgram(mass, classes, program.budget), max_steps, lift / SHRINK)
+    while state.steps < max_steps and not (state.eps <= lift * eps and state.decrement < 0.1 and state.centred):
+        state.step()
+    # the same logits in the coordinates of the fine groups
+    spread = np.zeros((program.size, len(classes)))
+    spread[np.arange(program.size), parent] = program.root / np.sqrt(classes)[parent]
+    coarse, e = state.point, state.point.e[parent]
+    M = np.diag(e) + spread @ (coarse.M - np.diag(coarse.e)) @ spread.T
+    point = Point.at(program, e * program.has_twins, M).on_budget(state.eps)
+    return PathState(point, state.mu, state.eps, steps=state.steps)
 
 
 def path_step(point: Point, mu: float, eps: float, rtol: float) -> tuple[Point, float, float, float]:

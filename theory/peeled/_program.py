@@ -11,11 +11,15 @@ where the two parts act on orthogonal subspaces, hence :math:`\|Z\|_* = \sum_g (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 ROUNDING = 8 * float(np.finfo(float).eps)
+FAINT = 1e-12
+
+PairMap = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class GroupProgram:
         self._log_copies = np.where(self.has_twins, np.log(np.maximum(self.copies, 1)), -np.inf)
         self._up = np.outer(1 / self.root, self.mass * self.root)  # from probabilities to dF/dM
         self._diagonal = np.diag_indices(self.size)
+        self.shift = self.root / np.linalg.norm(self.root)
 
     def value(self, e: np.ndarray, M: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, Softmax]:
         """Mean loss, its gradient in (e, M), and the probabilities behind them; O(G^2)."""
@@ -86,6 +91,32 @@ class GroupProgram:
         dP *= self._up
         dP[self._diagonal] = -self.mass * d_out
         return -self.mass * (self.copies * (d_out + d_twins) + d_twins) * self.has_twins, dP
+
+    def curvature_inverse(self, p: Softmax, ridge: float) -> PairMap:
+        """An approximate inverse of that Hessian plus ``ridge``, as a function of the pair (re, rM); O(G^2) per use.
+
+        diag(p) - p p^T is inverted, up to a shift of the logits, by diag(1/p). Two changes keep that from exploding:
+        entries (h, g) and (g, h) share their mean curvature, as on the symmetric matrices, which are the directions
+        that the norm leaves flat; and no curvature counts as less than ``FAINT`` of the largest.
+        """
+        H = self.mass * p.others / self.classes[:, None]
+        H = (H + H.T) / 2 + ridge
+        least = FAINT * max(float(H.max()), float((self.mass * p.twins).max()))
+        H = 1 / np.maximum(H, least)
+        H[self._diagonal] = 0.0
+        self_over = 1 / np.maximum(self.mass * (1 - p.others.sum(axis=0) - p.twins) + ridge, least)
+        twin_over = np.where(self.has_twins, 1 / np.maximum(self.mass * p.twins + ridge, least), 0.0)
+
+        def inverse(re: np.ndarray, rM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            total = rM[self._diagonal]
+            own = (re + total) / self.classes
+            own_logit, twin_logit = self_over * own, twin_over * (total - own)
+            x = H * rM
+            x[self._diagonal] = own_logit + self.copies * twin_logit
+            x -= np.outer(self.shift, self.shift @ x)
+            return (own_logit - twin_logit) * self.has_twins, x
+
+        return inverse
 
     def curvature_diagonal(self, p: Softmax) -> tuple[np.ndarray, np.ndarray]:
         """The diagonal of that Hessian in the coordinates (e, M)."""
