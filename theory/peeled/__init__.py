@@ -5,9 +5,11 @@ from theory.peeled.closed_forms_seli import SELITwoGroups, TwoGroupGeometry, sel
 from theory.peeled.curve import PhaseCurve, phase_curve
 from theory.peeled.deep_collapse import DeepCollapseMap, deep_collapse_map, layer_weights
 from theory.peeled.deep_linear import DeepLinearModel, deep_linear_threshold
+from theory.peeled.hull_distance import one_vs_rest_distance, tammes_angle
 from theory.peeled.model import LayerPeeledModel
 from theory.peeled.resampling import largest_safe_weight, oversampled, restoring_weights
 from theory.peeled.seli import SELIModel
+from theory.peeled.softmax_code import SoftmaxCodeModel, softmax_code_bound
 from theory.peeled.solution import Group, PeeledSolution
 from theory.peeled.solver import solve
 from theory.peeled.thresholds import CollapseThreshold, collapse_threshold
@@ -23,6 +25,7 @@ __all__ = [
     "PhaseCurve",
     "SELIModel",
     "SELITwoGroups",
+    "SoftmaxCodeModel",
     "TwoGroupGeometry",
     "UnconstrainedFeaturesModel",
     "balanced_loss",
@@ -31,9 +34,12 @@ __all__ = [
     "deep_linear_threshold",
     "largest_safe_weight",
     "layer_weights",
+    "one_vs_rest_distance",
     "oversampled",
     "phase_curve",
     "restoring_weights",
     "seli_two_groups",
+    "softmax_code_bound",
     "solve",
+    "tammes_angle",
 ]

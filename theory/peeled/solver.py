@@ -19,6 +19,7 @@ SOLVERS = {
     "UnconstrainedFeaturesModel": "_unconstrained",
     "SELIModel": "_seli",
     "DeepLinearModel": "_deep_linear",
+    "SoftmaxCodeModel": "_softmax_code",
 }
 
 
