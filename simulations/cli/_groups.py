@@ -29,6 +29,11 @@ def parse_weights(text: str | None) -> list[float] | str | None:
     return _parse("--weights", text, _weight, "'balanced' or WEIGHTxCLASSES such as 1x5,2.5x5")
 
 
+def parse_numbers(option: str, text: str) -> list[float]:
+    """Positive numbers in the order of the classes, for ``option``: ``"1x5,2.5x5"``."""
+    return _parse(option, text, _weight, "VALUExCLASSES such as 1x5,2.5x5")
+
+
 def _parse(option: str, text: str, read: Callable[[str], Number], form: str) -> list[Number]:
     out: list[Number] = []
     for item in text.split(","):

@@ -79,6 +79,8 @@ def _figures(solution: PeeledSolution, folder: Path) -> tuple[list[str], list[st
 
     from theory import plots
 
+    if not any(group.norm_w for group in solution.groups):
+        return [], ["no figures: the classifier is zero."]
     names = ["spectrum.png"]
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     plots.spectrum(solution, ax=figure.add_subplot())

@@ -1,19 +1,14 @@
-"""``theory peel``: solve a layer-peeled model for given class counts."""
+"""``theory peel``: solve a model of the last layer for given class counts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from theory.peeled import LayerPeeledModel
-
 
 def peel(
-    E_W: Annotated[float, typer.Option("--E-W", help="Budget on the mean squared norm of the classifier rows.")],
-    E_H: Annotated[float, typer.Option("--E-H", help="Budget on the mean squared norm of the features.")],
     counts: Annotated[
         str | None, typer.Option(help="Samples per class as SAMPLESxCLASSES, such as 100x5,10x5.")
     ] = None,
@@ -21,6 +16,43 @@ def peel(
         Path | None, typer.Option(help="Instead of --counts: labels (N), .npy or .csv; numbers or text.")
     ] = None,
     column: Annotated[str | None, typer.Option(help="Column of a .csv of labels that has a header.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="lpm (default), ufm (implied by --lambda-W), seli or deep-linear.")
+    ] = None,
+    E_W: Annotated[
+        float | None, typer.Option("--E-W", help="lpm: budget on the mean squared norm of the classifier rows.")
+    ] = None,
+    E_H: Annotated[
+        float | None, typer.Option("--E-H", help="lpm: budget on the mean squared norm of the features.")
+    ] = None,
+    lam_W: Annotated[
+        float | None, typer.Option("--lambda-W", help="ufm: penalty (lambda/2) on the squared norm of W.")
+    ] = None,
+    lam_H: Annotated[
+        float | None,
+        typer.Option("--lambda-H", help="ufm: the same, summed over samples, for the features."),
+    ] = None,
+    lam_b: Annotated[
+        float | None, typer.Option("--lambda-b", help="ufm: the same for the bias; 0 is free, default no bias.")
+    ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="cross_entropy or mse (lpm, ufm, deep-linear), focal (ufm).")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="ufm: free, or relu for nonnegative features.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="ufm: alpha in [0, 1).")] = None,
+    gamma: Annotated[float | None, typer.Option(help="ufm: exponent of the focal loss.")] = None,
+    lam: Annotated[
+        float | None, typer.Option("--lambda", help="deep-linear: the penalty (lambda/2) of every factor.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="deep-linear: number of weight layers; default 1.")
+    ] = None,
+    margins: Annotated[
+        str | None, typer.Option(help="seli: margins in the order of the classes, such as 1x5,2x5.")
+    ] = None,
+    temperatures: Annotated[
+        str | None, typer.Option(help="seli: temperatures in the order of the classes, such as 1x5,2x5.")
+    ] = None,
     dimension: Annotated[
         int | None, typer.Option(help="Number of features p; default: as many as the optimum needs.")
     ] = None,
@@ -29,7 +61,7 @@ def peel(
         typer.Option(help="Class weights in the order of the classes, such as 1x5,10x5; or 'balanced'."),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="auto, closed-form, groups, dense, factored or sdp.")
+        str, typer.Option(help="auto, or a solver of this model; a wrong name lists them.")
     ] = "auto",
     rtol: Annotated[float, typer.Option(help="Wanted relative gap of the certificate.")] = 1e-9,
     out: Annotated[
@@ -41,22 +73,32 @@ def peel(
 ) -> None:
     """The last layer that a well-trained classifier takes for these class counts, with its certificate.
 
+    An option of another model is refused by name.
+
     Exit code 1 says that the tolerance was not reached; with --out what was reached is still written.
 
     Example: theory peel --counts 100x5,10x5 --E-W 1 --E-H 5
+
+    Example: theory peel --counts 100x5,10x5 --lambda-W 1e-3 --lambda-H 1e-5 --features relu
     """
     from simulations.cli._files import make_folder
+    from simulations.cli._models import specification
     from simulations.cli._output import json_text
     from simulations.cli._progress import Progress
     from simulations.cli._write import write_solution
     from theory._errors import NotConverged
     from theory.peeled import PeeledSolution, solve
 
-    model = _model(counts, labels, column, weights, dimension, E_W, E_H)
+    given = {
+        "E_W": E_W, "E_H": E_H, "lam_W": lam_W, "lam_H": lam_H, "lam_b": lam_b, "loss": loss, "features": features,
+        "label_smoothing": label_smoothing, "gamma": gamma, "lam": lam, "depth": depth, "margins": margins,
+        "temperatures": temperatures, "dimension": dimension, "class_weights": weights,
+    }  # fmt: skip
+    problem = specification(model, counts, labels, column, given)
     folder = None if out is None else make_folder(out)
     try:
         with Progress("theory peel") as progress:
-            solution = solve(model, method=method, rtol=rtol, callback=progress)
+            solution = solve(problem, method=method, rtol=rtol, callback=progress)
     except NotConverged as error:
         if not isinstance(error.partial, PeeledSolution):
             raise
@@ -68,31 +110,3 @@ def peel(
     notes = [] if folder is None else ["", *write_solution(solution, folder)]
     typer.echo(json_text(solution.to_json()) if json else "\n".join([solution.summary(), *notes]))
 
-
-def _model(
-    counts: str | None,
-    labels: Path | None,
-    column: str | None,
-    weights: str | None,
-    dimension: int | None,
-    E_W: float,
-    E_H: float,
-) -> LayerPeeledModel:
-    """The specification; exactly one of counts and labels."""
-    from simulations.cli._groups import parse_counts, parse_weights
-    from theory._errors import InvalidInput
-    from theory.peeled import LayerPeeledModel
-
-    if (counts is None) == (labels is None):
-        raise InvalidInput("give exactly one of --counts and --labels.")
-    omega = parse_weights(weights)
-    if counts is not None:
-        if column is not None:
-            raise InvalidInput("--column goes with --labels, not with --counts.")
-        return LayerPeeledModel(
-            counts=parse_counts(counts), E_W=E_W, E_H=E_H, dimension=dimension, class_weights=omega
-        )
-    from simulations.cli._files import read_array
-
-    y = read_array(labels, column=column, text=True)  # type: ignore[arg-type]
-    return LayerPeeledModel.from_labels(y, E_W=E_W, E_H=E_H, dimension=dimension, class_weights=omega)
