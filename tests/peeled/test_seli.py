@@ -125,8 +125,14 @@ def test_any_matrix_gives_a_lower_bound(counts, seed):
     c = np.ones(len(counts))
     program = GroupProgram(c, np.array(counts, float), c, c)
     polar = np.random.default_rng(seed).standard_normal((len(counts), len(counts)))
-    if (polar - np.diag(np.diag(polar)) < 0).any():
-        assert dual_bound(program, polar)[0] < solve(SELIModel(counts=counts)).objective
+    M = np.minimum(polar - np.diag(np.diag(polar)), 0.0)
+    if not M.any():
+        return
+    M -= np.diag(M.sum(axis=0))  # nonpositive off the diagonal, columns of sum zero: a dual point, written out
+    value = np.trace(M * np.sqrt(counts)) / np.linalg.norm(M, 2)
+    found, sign = dual_bound(program, polar)
+    assert found == pytest.approx(value, rel=1e-12) and found < solve(SELIModel(counts=counts)).objective
+    assert (sign > 0) == (polar[~np.eye(len(counts), dtype=bool)] > 0).any()
 
 
 class TestLimits:
@@ -153,6 +159,12 @@ class TestLimits:
         plain = solve(SELIModel(counts=[40, 40, 10, 3]))
         assert weighted.objective == pytest.approx(plain.objective, rel=1e-14)
         np.testing.assert_allclose(weighted.gram_classifier(), plain.gram_classifier(), atol=1e-12)
+
+    def test_groups_share_the_effective_counts(self):
+        model = SELIModel(counts=[9, 1, 1, 1], margins=[1, 3, 1, 1], temperatures=[1, 1, 0.5, 0.5])
+        np.testing.assert_allclose(
+            model._partition.mass[model._partition.class_mass_group], [9 / 26, 9 / 26, 4 / 26, 4 / 26]
+        )
 
     def test_weights_and_additive_adjustment_do_nothing_and_the_record_says_so(self):
         plain = solve(SELIModel(counts=[30, 9, 9, 2]))

@@ -15,7 +15,6 @@ from theory.peeled.solution import PeeledSolution, build_solution
 METHODS = ("auto", "closed-form", "multistart")
 MOST_CLASSES = 400
 MOST_ENTRIES = 2**22
-STARTS = 24
 POLISHED = 4
 MOST_POLISHED = 200  # unknowns of the polish; its cost grows with their cube
 SHARPNESS = (8.0, 40.0, 200.0, 1000.0)
@@ -48,7 +47,7 @@ def solve_model(model: SoftmaxCodeModel, options: Options) -> PeeledSolution:
         method="minus an upper bound of the margin (softmax_code_bound)",
     )  # fmt: skip
     proved = certificate.gap <= options.rtol * max(bound, 1e-6)
-    starts = f"best of {STARTS} starts: a configuration whose margin is exact, not proved to be the largest"
+    starts = f"best of {_starts(K)} starts: a configuration whose margin is exact, not proved to be the largest"
     return build_solution(
         model, ExplicitFactors(W, H.T.copy(), model._partition.index), certificate, method=method,
         status="optimal" if proved else starts, began=options.began, merge_tol=1e-9,
@@ -76,7 +75,7 @@ def known_code(K: int, d: int) -> np.ndarray:
 def multistart(K: int, d: int, *, max_steps: int, rng: np.random.Generator) -> np.ndarray:
     """The unit rows of largest margin among several local optima. *measure*: no optimum is proved global."""
     found = []
-    for _ in range(STARTS if K <= 40 else max(STARTS // 4, 1)):
+    for _ in range(_starts(K)):
         W = _unit(rng.standard_normal((K, d)))
         H = W
         for sharpness in SHARPNESS:
@@ -87,6 +86,10 @@ def multistart(K: int, d: int, *, max_steps: int, rng: np.random.Generator) -> n
         polished = [_polish(W) for _, W in found[:POLISHED]]
         found += [(float(separators(W)[0].min()), W) for W in polished]
     return max(found, key=lambda pair: pair[0])[1]
+
+
+def _starts(K: int) -> int:
+    return 24 if K <= 40 else 6
 
 
 def _unit(V: np.ndarray) -> np.ndarray:
