@@ -45,13 +45,15 @@ def face_step(
     own[rank:, :rank] = mu / s
     cross[:rank, rank:] = null_dual / s[:, None]
     cross[rank:, :rank] = cross[:rank, rank:].T
-    short = program.budget - float(program.copies @ point.e) - float(s.sum())
+    norm = float(program.copies @ point.e + s.sum())
+    budget = norm if program.penalty else program.budget
+    short = budget - norm
     system = StepSystem(
-        point, U, Vt.T, (-(point.grad_e + mu * normal[0]), residual), normal, short,
+        point, U, Vt.T, (-(point.grad_e + mu * normal[0]), residual), None if program.penalty else normal, short,
         own=own, cross=cross, own_e=np.zeros(n), free_e=gaps, free=free,
     )  # fmt: skip
     (de, E), change, energy, _ = system.solve(rtol)
-    decrement = energy / np.sqrt(program.budget * mu) + abs(short) / program.budget
+    decrement = energy / np.sqrt(budget * mu) + abs(short) / budget
     if not np.isfinite(decrement) or np.any((point.e + de < 0) & gaps):
         return None
     E[rank:, rank:] = (E[rank:, :rank] / s) @ E[:rank, rank:]

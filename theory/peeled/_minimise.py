@@ -83,8 +83,7 @@ def minimise(
     """
     e, M, scale = balanced_frame(program)
     unit = program.value(e, M)[0]  # in units of this loss nothing underflows
-    unscaled, program = program, GroupProgram(program.mass / unit, program.classes, program.budget)
-    program.has_twins = unscaled.has_twins  # a caller may hold gaps at zero (thresholds.py)
+    unscaled, program = program, program.rescaled(unit)
     state = start(program, max_steps)
     best = None
     while state.steps < max_steps and state.eps > 1e-14 * scale:

@@ -59,7 +59,7 @@ def balanced_frame(program: GroupProgram) -> tuple[np.ndarray, np.ndarray, float
 def start(program: GroupProgram, max_steps: int, lift: float = LIFT) -> PathState:
     """The balanced frame; for many groups, a point of the path of a program with the masses rounded to few."""
     e, M, eps = balanced_frame(program)
-    if program.size <= COARSE:
+    if program.size <= COARSE or not program.coarsens:
         point = Point.at(program, e, M)
         return PathState(point, 0.5 * program.dual_norm(point.grad_e, point.grad_M), eps)
     levels = np.log(program.mass)
@@ -95,9 +95,11 @@ def path_step(point: Point, mu: float, eps: float, rtol: float) -> tuple[Point, 
     symmetric = (1 - dual[:, None] * (s[:, None] + s) / pair) / r
     antisymmetric = (1 - dual[:, None] * (s[:, None] - s) / pair) / r
     symmetric, antisymmetric = symmetric + symmetric.T, antisymmetric + antisymmetric.T
+    bounded = program.penalty is None
+    budget = program.budget if bounded else max(point.smoothed_norm(0.0), eps)
     system = StepSystem(
-        point, U, V, (residual_e, residual), (w * y_e, np.diag(y)),
-        program.budget - point.smoothed_norm(eps),
+        point, U, V, (residual_e, residual), (w * y_e, np.diag(y)) if bounded else None,
+        program.budget - point.smoothed_norm(eps) if bounded else 0.0,
         own=mu / 4 * (symmetric + antisymmetric), cross=mu / 4 * (symmetric - antisymmetric),
         own_e=mu * w * (1 - dual_e * e / r_e) / r_e,
         free_e=twins, free=np.ones_like(residual, bool),
@@ -108,14 +110,14 @@ def path_step(point: Point, mu: float, eps: float, rtol: float) -> tuple[Point, 
     dominant = (s >= 10 * s[:, None]) & (s >= 10 * eps)
     bend = U @ (np.where(dominant, E / np.maximum(s, eps), 0) @ np.where(dominant.T, E, 0)) @ V.T
     dM = U @ E @ V.T
-    ceiling = point.on_budget(eps).value + 1e-11 * program.budget * mu
+    ceiling = point.on_budget(eps).cost(eps) + 1e-11 * budget * mu
     length = 1.0
     while True:
         trial = Point.at(program, e + length * de, point.M + length * dM + length**2 * bend).on_budget(eps)
-        if trial.value <= ceiling or length < 1e-3:
+        if trial.cost(eps) <= ceiling or length < 1e-3:
             break
         length /= 2
-    return trial, max(mu + length * change, 0.2 * mu), length, energy / np.sqrt(program.budget * mu)
+    return trial, max(mu + length * change, 0.2 * mu), length, energy / np.sqrt(budget * mu)
 
 
 def off_centre(point: Point, mu: float, eps: float) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import rel_entr
 
-from theory.peeled._program import GroupProgram, Softmax
+from theory.peeled._program import GroupProgram, PairMap, Softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,15 @@ class PenalisedProgram(GroupProgram):
     smoothing : alpha of the targets (1 - alpha) e_k + alpha / K.
     """
 
+    coarsens = False
+
     def __init__(
         self,
         mass: np.ndarray,
         classes: np.ndarray,
         column: np.ndarray,
         *,
-        budget: float,
+        budget: float = 1.0,
         lam_b: float | None = None,
         smoothing: float = 0.0,
     ) -> None:
@@ -56,6 +58,12 @@ class PenalisedProgram(GroupProgram):
         self._target[self._diagonal] = 0.0
         self._target_twins = smoothing / total * self.copies
         self._last_bias = np.zeros(self.size)
+
+    def priced(self, lam: float) -> PenalisedProgram:
+        """The same program in units of lam, the norm at price 1."""
+        out = self.rescaled(lam)
+        out.penalty = 1.0
+        return out
 
     def rescaled(self, unit: float) -> PenalisedProgram:
         """The same program with the loss (and the bias penalty) divided by ``unit``."""
@@ -117,8 +125,8 @@ class PenalisedProgram(GroupProgram):
         for _ in range(60):
             H = np.diag(P @ w + lam * self.classes) - (P * w) @ P.T
             if lam == 0:  # a constant in all logits does nothing: give that direction some curvature
-                H += np.outer(self.classes, self.classes) * (np.trace(H) / self.classes.sum() ** 2)
-            factor = cho_factor(H + np.finfo(float).eps * np.trace(H) * np.eye(self.size))
+                H += np.outer(self.classes, self.classes) * (w.sum() / self.classes.sum() ** 2)
+            factor = cho_factor(H + np.finfo(float).eps * w.sum() * np.eye(self.size))
             step = -cho_solve(factor, slope)
             if not -slope @ step > 1e-32 * np.abs(w).sum():
                 break
@@ -160,6 +168,16 @@ class PenalisedProgram(GroupProgram):
         diag_e, diag_M = GroupProgram.curvature_diagonal(self, p)
         return diag_e / self.column**2, diag_M / self.column**2
 
+    def curvature_inverse(self, p: Softmax, ridge: float) -> PairMap:
+        """An approximate inverse at a fixed bias (for preconditioning)."""
+        inverse = GroupProgram.curvature_inverse(self, p, ridge * self.column**2)
+
+        def scaled(re: np.ndarray, rM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            de, dM = inverse(re * self.column, rM * self.column)
+            return de * self.column, dM * self.column
+
+        return scaled
+
     def penalised_gap(self, e: np.ndarray, M: np.ndarray, lam: float) -> tuple[float, float, float, np.ndarray | None]:
         r"""Objective F + lam ||Y||_*, certified gap, dual scaling s, and the bias.
 
@@ -181,7 +199,8 @@ class PenalisedProgram(GroupProgram):
         own = 1 - p.others.sum(axis=0) - p.twins
         target_own = 1 - self._target.sum(axis=0) - self._target_twins
         divergence = np.zeros(self.size)
-        for prob, target in ((p.others, self._target), (p.twins[None], self._target_twins[None]), (own[None], target_own[None])):
+        twins, target_twins = p.twins[None], self._target_twins[None]
+        for prob, target in ((p.others, self._target), (twins, target_twins), (own[None], target_own[None])):
             mixed = target + s * (prob - target)
             divergence += (rel_entr(mixed, prob) - mixed + prob).sum(axis=0)
         gap = float(w @ divergence) + s * float(grad_e @ e + np.vdot(grad_M, M)) + lam * nuclear

@@ -46,6 +46,9 @@ class GroupProgram:
     budget : T = K sqrt(E_W E_H).
     """
 
+    coarsens = True  # whether the path may begin on a program with fewer groups
+    penalty: float | None = None  # the price of the norm, where it has one instead of a budget
+
     def __init__(self, mass: np.ndarray, classes: np.ndarray, budget: float) -> None:
         self.mass = np.asarray(mass, float)
         self.classes = np.asarray(classes, float)
@@ -60,6 +63,12 @@ class GroupProgram:
         self._up = np.outer(1 / self.root, self.mass * self.root)  # from probabilities to dF/dM
         self._diagonal = np.diag_indices(self.size)
         self.shift = self.root / np.linalg.norm(self.root)
+
+    def rescaled(self, unit: float) -> GroupProgram:
+        """The same program, gaps held at zero included, with the loss in multiples of ``unit``."""
+        out = GroupProgram(self.mass / unit, self.classes, self.budget)
+        out.has_twins = self.has_twins
+        return out
 
     def value(self, e: np.ndarray, M: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, Softmax]:
         """Mean loss, its gradient in (e, M), and the probabilities behind them; O(G^2)."""

@@ -46,8 +46,14 @@ class Point:
         """Sum of sqrt(s^2 + eps^2) - eps over the singular values of Z."""
         return float(self.program.copies @ (np.hypot(self.e, eps) - eps) + (np.hypot(self.s, eps) - eps).sum())
 
+    def cost(self, eps: float) -> float:
+        """The loss, with the price of the smoothed norm where it has one."""
+        return self.value + (self.program.penalty * self.smoothed_norm(eps) if self.program.penalty else 0.0)
+
     def on_budget(self, eps: float) -> Point:
         """The multiple of this point whose smoothed norm is the budget (Newton on a convex scalar function)."""
+        if self.program.penalty is not None:
+            return self
         s = np.abs(np.concatenate([self.e, self.s]))
         w = np.concatenate([self.program.copies, np.ones_like(self.s)])
         c = 1.0
@@ -68,7 +74,7 @@ class StepSystem:
     Attributes
     ----------
     U, V : orthogonal, the coordinates Ehat = U^T dM V.
-    residual, normal : pairs (per gap e_g; matrix in the coordinates).
+    residual, normal : pairs (per gap e_g; matrix in the coordinates); without a normal nothing is constrained.
     shortfall : what is missing to the budget.
     own, cross : (G, G), multiplier times the spectral curvature on (ij, ij) and (ij, ji); both symmetric.
     own_e : (G,), the same for the gaps.
@@ -79,7 +85,7 @@ class StepSystem:
     U: np.ndarray
     V: np.ndarray
     residual: Pair
-    normal: Pair
+    normal: Pair | None
     shortfall: float
     own: np.ndarray
     cross: np.ndarray
@@ -137,16 +143,17 @@ class StepSystem:
             out *= mask
             return gap_mask * (he + self.own_e * x[0]), out
 
-        normal = (gap_mask * self.normal[0], mask * self.normal[1])
+        zero = (0 * self.residual[0], 0 * self.residual[1])
+        normal = zero if self.normal is None else (gap_mask * self.normal[0], mask * self.normal[1])
         P_normal = precondition(normal)
-        normal_sq = _dot(normal, P_normal)
+        normal_sq = _dot(normal, P_normal) or 1.0
 
         def project(r: Pair) -> tuple[Pair, Pair, float]:
             g = precondition(r)
             c = _dot(normal, g) / normal_sq
             return _add(r, -c, normal), _add(g, -c, P_normal), c
 
-        x = _add((0 * normal[0], 0 * normal[1]), self.shortfall / normal_sq, P_normal)
+        x = _add(zero, self.shortfall / normal_sq, P_normal)
         r = _add((gap_mask * self.residual[0], mask * self.residual[1]), -1.0, apply(x))
         r, g, multiplier = project(r)
         d, rg = g, _dot(r, g)
