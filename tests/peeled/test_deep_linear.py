@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from theory import InvalidInput, PreconditionError
 from theory.peeled import DeepLinearModel, deep_collapse_map, deep_linear_threshold, layer_weights, solve
 from theory.peeled._deep_bound import lower_bound
+from theory.peeled._deep_constructions import least
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "deep_linear.json").read_text())
 
@@ -185,6 +186,13 @@ class TestCrossEntropy:
         assert found.status == "optimal" and not found.logits().any()
         with pytest.raises(InvalidInput, match="zero"):
             layer_weights(found)
+
+    def test_an_amplitude_that_does_not_pay_is_exactly_zero(self):
+        assert least(lambda t: np.log1p(np.exp(-t)), 5.0, 0.5, np.log(2)) == (0.0, float(np.log(2)))
+        counts = [400, 400, 1, 1]
+        model = DeepLinearModel(counts=counts, lam=0.01, depth=2, loss="cross_entropy")
+        found = solve(model, method="pairing")
+        assert found.rank == 1 and not found.logits()[2:].any() and found.groups[1].phase == "vanishing"
 
     def test_bound_is_the_balanced_optimum_of_one_layer(self):
         K, n, lam = 5, 7, 0.01
