@@ -5,6 +5,7 @@ Subpackages load on first use, so ``import theory`` costs nothing:
 ``frames``     target geometries: simplex ETF, orthogonal frame; distance of a Gram matrix to a target
 ``collapse``   neural-collapse metrics NC1-NC4, in memory or streamed
 ``peeled``     the Layer-Peeled Model: certified solutions, thresholds, phase curves
+``symbolic``   the closed forms as sympy expressions, with the identities behind them
 ``plots``      figures of the above
 """
 
@@ -18,7 +19,7 @@ from theory._errors import InvalidInput, NotConverged, PreconditionError, Theory
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("collapse", "frames", "peeled", "plots")
+_SUBPACKAGES = ("collapse", "frames", "peeled", "plots", "symbolic")
 __all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
 
 
