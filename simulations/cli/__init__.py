@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from simulations.cli import collapse_metrics, demo, peel, threshold
+from simulations.cli import collapse_metrics, compare, demo, peel, threshold
 from theory._errors import NotConverged, TheoryError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("peel")(peel.peel)
 app.command("threshold")(threshold.threshold)
+app.command("compare")(compare.compare)
 app.command("collapse-metrics")(collapse_metrics.collapse_metrics)
 app.command("demo")(demo.demo)
 

@@ -19,7 +19,7 @@ def call(*words, code=CALL):
 def test_help_names_every_subcommand():
     done = call("--help")
     assert done.returncode == 0
-    for name in ("peel", "threshold", "collapse-metrics", "demo"):
+    for name in ("peel", "threshold", "compare", "collapse-metrics", "demo"):
         assert name in done.stdout
 
 
@@ -40,7 +40,7 @@ def test_help_is_quick():
     assert min(times) < 0.5
 
 
-@pytest.mark.parametrize("name", ["peel", "threshold", "collapse-metrics", "demo"])
+@pytest.mark.parametrize("name", ["peel", "threshold", "compare", "collapse-metrics", "demo"])
 def test_help_of_each_subcommand_has_an_example(name):
     done = call(name, "--help")
     assert done.returncode == 0 and f"theory {name} --" in done.stdout.replace("\n", " ")

@@ -4,9 +4,23 @@ Theory is drawn as lines, measurements as points; every figure is readable witho
 pyplot figure is made, otherwise pyplot is not imported.
 """
 
+from theory.plots._comparison import comparison, comparison_axes, comparison_size
 from theory.plots._gram import gram
+from theory.plots._maps import penalty_map, threshold_map
 from theory.plots._phase_curve import phase_curve
+from theory.plots._regularization_path import regularization_path
 from theory.plots._spectrum import spectrum
 from theory.plots._vectors import classifier_vectors
 
-__all__ = ["classifier_vectors", "gram", "phase_curve", "spectrum"]
+__all__ = [
+    "classifier_vectors",
+    "comparison",
+    "comparison_axes",
+    "comparison_size",
+    "gram",
+    "penalty_map",
+    "phase_curve",
+    "regularization_path",
+    "spectrum",
+    "threshold_map",
+]
