@@ -42,7 +42,7 @@ def test_published_penalties(run):
         (["--loss", "mse"], {"loss": "mse"}, "vanishing"),
         (["--loss", "mse", "--lambda-b", 0], {"loss": "mse", "lam_b": 0}, "merged"),
         (["--features", "relu"], {"features": "relu"}, "merged"),
-        (["--weights", "1x5,2x5"], {"class_weights": [1] * 5 + [2] * 5}, "merged"),
+        (["--weights", "1x5,0.5x5"], {"class_weights": [1] * 5 + [0.5] * 5}, "merged"),
     ],
 )
 def test_the_solver_changes_phase_at_the_threshold(run, words, options, phase):
