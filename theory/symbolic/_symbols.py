@@ -9,7 +9,7 @@ E_W, E_H, R, N, n, n_A, n_B, n_g = sp.symbols("E_W E_H R N n n_A n_B n_g", posit
 lam_W, lam_H, lam_Z, lam_b, Lam = sp.symbols("lam_W lam_H lam_Z lam_b Lam", positive=True)
 a, q_A, q_B, mu, t, sigma = sp.symbols("a q_A q_B mu t sigma", positive=True)
 e = sp.Symbol("e", nonnegative=True)
-alpha, gamma, omega, pi_k, M, s = sp.symbols("alpha gamma omega pi_k M s", positive=True)
+alpha, gamma, omega, pi_k, M, N_w, s = sp.symbols("alpha gamma omega pi_k M N_w s", positive=True)
 
 ONE = sp.Integer(1)
 EVERY_K = "symbolic in K and in all other symbols"

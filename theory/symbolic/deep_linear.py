@@ -13,6 +13,7 @@ from theory.symbolic._record import ClosedForm, Identity, register
 from theory.symbolic._symbols import L, Lam, N, lam_H, lam_W, n, n_g, sigma
 
 EVERY_L = "symbolic in L and in all other symbols"
+DANG = ("dang2023linear",)
 SHAPE = ("mean squared error", "no bias", "any counts", "p >= number of classes alive")
 DEEP = (sp.Ge(L, 2),)
 LEAST = sp.Ge(L, 1)
@@ -53,6 +54,7 @@ def deep_class_objective() -> ClosedForm:
 
     return ClosedForm(
         name="deep_class_objective", quantity=r"F_g(\sigma)", expression=_value(), label="derived",
+        citations=DANG,
         statement="Share of a class in loss plus penalties; all factors balance.", hypotheses=SHAPE, domain=(LEAST,),
         proofs=proofs,
     )  # fmt: skip
@@ -74,6 +76,7 @@ def deep_stationarity() -> ClosedForm:
 
     return ClosedForm(
         name="deep_stationarity", quantity="0", expression=equation, label="derived",
+        citations=DANG,
         statement="Stationary singular values; for L >= 2 compare the larger root with zero, also a local minimum.",
         hypotheses=SHAPE, domain=(LEAST,), proofs=proofs,
     )  # fmt: skip
@@ -92,6 +95,7 @@ def deep_jump() -> ClosedForm:
 
     return ClosedForm(
         name="deep_jump", quantity="z_{gg}", expression=(L - 1) / L, label="derived",
+        citations=DANG,
         statement="At Lam = deep_threshold the true logit jumps from here to zero: sigma = sqrt(n_g) (L - 1)/L.",
         hypotheses=SHAPE, domain=(LEAST,), proofs=proofs,
     )  # fmt: skip
@@ -116,6 +120,7 @@ def deep_threshold() -> ClosedForm:
 
     return ClosedForm(
         name="deep_threshold", quantity=r"\Lambda^\star", expression=_threshold(), label="derived",
+        citations=DANG,
         statement="A class of n_g samples has z = 0 if and only if the product of all L + 1 penalties is at least this "
         "(0^0 = 1 for L = 1).",
         hypotheses=SHAPE, domain=(LEAST,), proofs=proofs,
@@ -141,6 +146,7 @@ def deep_local_threshold() -> ClosedForm:
 
     return ClosedForm(
         name="deep_local_threshold", quantity=r"\Lambda_{\mathrm{loc}}", expression=_local_threshold(), label="derived",
+        citations=DANG,
         statement="Between deep_threshold and this a nonzero local minimum exists, but zero is better.",
         hypotheses=SHAPE, domain=DEEP, proofs=proofs,
     )  # fmt: skip

@@ -31,6 +31,7 @@ from theory.symbolic._symbols import (
 )
 
 EVERY = "symbolic in all symbols; the class count does not enter"
+DANG = ("dang2023linear",)
 FREE = ("any counts", "no bias", "p >= number of classes alive")
 ALIVE = sp.sqrt(n_g) - N * lam_Z
 GROUPS = ((K_A, K_B), (n_A, n_B))
@@ -51,6 +52,7 @@ def orthogonal_singular_value() -> ClosedForm:
 
     return ClosedForm(
         name="orthogonal_singular_value", quantity=r"\sigma_g", expression=sp.Max(0, ALIVE), label="derived",
+        citations=DANG,
         statement="The optimum is diagonal, an orthogonal frame; a class dies if and only if lam_Z >= sqrt(n_g)/N.",
         hypotheses=FREE, proofs=proofs,
     )  # fmt: skip
@@ -66,6 +68,7 @@ def orthogonal_logit() -> ClosedForm:
 
     return ClosedForm(
         name="orthogonal_logit", quantity="z_{gg}", expression=sp.Max(0, 1 - N * lam_Z / sp.sqrt(n_g)), label="derived",
+        citations=DANG,
         statement="True logit of a class of n_g samples.", hypotheses=FREE, proofs=proofs,
     )  # fmt: skip
 
@@ -91,6 +94,7 @@ def orthogonal_classifier_square() -> ClosedForm:
     return ClosedForm(
         name="orthogonal_classifier_square", quantity=r"\|w_g\|^2",
         expression=sp.sqrt(lam_H / lam_W) * sp.Max(0, sp.sqrt(n_g) - N * product), label="derived",
+        citations=DANG,
         statement="Squared length of the classifier of a class of n_g samples; its feature is w / (||w||^2 + N lam_H).",
         hypotheses=FREE, proofs=proofs,
     )  # fmt: skip
@@ -113,6 +117,7 @@ def orthogonal_objective_share() -> ClosedForm:
 
     return ClosedForm(
         name="orthogonal_objective_share", quantity="F_g", expression=share, label="derived",
+        citations=DANG,
         statement="Share of a class of n_g samples in the least loss plus penalties.", hypotheses=FREE, proofs=proofs,
     )  # fmt: skip
 
@@ -141,6 +146,7 @@ def free_bias() -> ClosedForm:
 
     return ClosedForm(
         name="free_bias", quantity="b_g", expression=n_g / N, label="derived",
+        citations=DANG,
         statement="With a free bias, b is the vector of class frequencies for any counts.",
         hypotheses=("bias without penalty", "any counts"), proofs=proofs,
     )  # fmt: skip
@@ -171,6 +177,7 @@ def free_bias_between() -> ClosedForm:
 
     return ClosedForm(
         name="free_bias_between", quantity=r"\sigma_{AB}", expression=sp.Max(0, value - total * lam_Z), label="derived",
+        citations=DANG,
         statement="Two groups, free bias: the singular values are sqrt(n_A) - N lam_Z, sqrt(n_B) - N lam_Z and this.",
         hypotheses=("two groups of equal counts", "bias without penalty"), proofs=proofs,
     )  # fmt: skip
@@ -270,7 +277,7 @@ def regression_singular_value() -> ClosedForm:
 
     return ClosedForm(
         name="regression_singular_value", quantity=r"\sigma(WW^\top)", label="derived",
-        citations=("srebro2004maximum",),
+        citations=("andriopoulos2024regression",),
         expression=sp.sqrt(lam_H / lam_W) * sp.Max(0, s - product),
         statement="Regression, (1/2M) ||WH - Y||^2 + (lam_H/2M) ||H||^2 + (lam_W/2) ||W||^2: the singular values s of "
         "Y/sqrt(M) are soft-thresholded at sqrt(lam_W lam_H).",

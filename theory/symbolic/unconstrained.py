@@ -16,6 +16,7 @@ from theory.symbolic._symbols import (
     K_g,
     M,
     N,
+    N_w,
     alpha,
     e,
     gamma,
@@ -119,6 +120,7 @@ def merge_threshold() -> ClosedForm:
 
     return ClosedForm(
         name="merge_threshold", quantity=r"\lambda_Z^\star", expression=sp.sqrt(n_g) / N, label="derived",
+        citations=("hong2023imbalanced",),
         statement="The classes of size n_g merge if and only if lam_Z is at least this; N samples in all.",
         hypotheses=("at least two classes of size n_g", "any other counts", "no bias, or one that is equal on twins"),
         proofs=proofs,
@@ -130,19 +132,19 @@ def weighted_merge_threshold() -> ClosedForm:
     """The same with class weights in the loss."""
 
     def proofs() -> tuple[Identity, ...]:
-        balance = _twin_gap_slope(omega * n_g / M) + omega * sp.sqrt(n_g) / M * sp.sqrt(n_g) * (K_g - 1)
+        balance = _twin_gap_slope(omega * n_g / N_w) + omega * sp.sqrt(n_g) / N_w * sp.sqrt(n_g) * (K_g - 1)
         return (
             Identity(name="loss and penalty balance at the threshold", expression=balance,
                      scope="symbolic in K_g and in all other symbols"),
             Identity(name="weight one gives the plain threshold", scope=EVERY,
-                     expression=(omega * sp.sqrt(n_g) / M).subs({omega: 1, M: N}) - merge_threshold().expression),
+                     expression=(omega * sp.sqrt(n_g) / N_w).subs({omega: 1, N_w: N}) - merge_threshold().expression),
         )  # fmt: skip
 
     return ClosedForm(
-        name="weighted_merge_threshold", quantity=r"\lambda_Z^\star", expression=omega * sp.sqrt(n_g) / M,
+        name="weighted_merge_threshold", quantity=r"\lambda_Z^\star", expression=omega * sp.sqrt(n_g) / N_w,
         label="derived",
-        statement="Threshold for classes of size n_g and weight omega where the loss is sum omega_k loss / M, "
-        "M = sum omega_k n_k over classes.",
+        statement="Threshold for classes of size n_g and weight omega where the loss is sum omega_k loss / "
+        "N_w, N_w = sum omega_k n_k over classes.",
         hypotheses=("at least two classes of that size and weight", "penalties not weighted"), proofs=proofs,
     )  # fmt: skip
 
@@ -171,6 +173,7 @@ def label_smoothing_gap() -> ClosedForm:
 
     return ClosedForm(
         name="label_smoothing_gap", quantity="t^\\star", expression=gap, label="derived",
+        citations=("zhou2022losses",),
         statement="With targets (1 - alpha) e_k + alpha/K the balanced optimum is Z = t (I - 11^T/K).",
         hypotheses=BALANCED, domain=(*TWO, sp.Lt(alpha, 1)), proofs=proofs,
     )  # fmt: skip
@@ -194,6 +197,7 @@ def focal_stationarity() -> ClosedForm:
 
     return ClosedForm(
         name="focal_stationarity", quantity="0", expression=equation, label="derived",
+        citations=("zhou2022losses",),
         statement="A stationary multiple t of the simplex frame; the loss is not convex, so it may be local only.",
         hypotheses=BALANCED, domain=TWO, proofs=proofs,
     )  # fmt: skip
@@ -231,6 +235,7 @@ def relu_margin() -> ClosedForm:
 
     return ClosedForm(
         name="relu_margin", quantity="M_g", expression=sp.log(sp.Max(1, alive)), label="derived",
+        citations=("dang2024relu",),
         statement="With H >= 0 the optimum has orthogonal features and columns z_k = M_k (e_k - 1/K). It is global: "
         "the dual norm is max ||G h|| over nonnegative unit h, and ||P y||^2 <= (1 - 1/K) ||y||^2 for y >= 0.",
         hypotheses=("features with nonnegative entries", "any counts", "no bias", "p >= K"), domain=TWO, proofs=proofs,
@@ -250,6 +255,7 @@ def relu_feature_square() -> ClosedForm:
 
     return ClosedForm(
         name="relu_feature_square", quantity=r"\|h_g\|^2", expression=sp.sqrt((K - 1) * lam_W / (K * lam_H * n_g)) * M,
-        label="derived", statement="Squared length of the features of a class of n_g samples and margin M.",
+        label="derived", citations=("dang2024relu",),
+        statement="Squared length of the features of a class of n_g samples and margin M.",
         hypotheses=("features with nonnegative entries", "no bias", "p >= K"), domain=TWO, proofs=proofs,
     )  # fmt: skip
