@@ -16,11 +16,11 @@ MODELS = [
 ]  # fmt: skip
 
 
-def solved(lam, options, weights):
+def solved(lam, options, weights, counts=COUNTS):
     # the focal loss with exponent 0 is the cross-entropy
     if options.get("loss") != "mse" and "features" not in options:
         options = {**options, "loss": "focal", "gamma": 0.0}
-    model = UnconstrainedFeaturesModel(counts=COUNTS, lam_W=lam, lam_H=lam, class_weights=weights, **options)
+    model = UnconstrainedFeaturesModel(counts=counts, lam_W=lam, lam_H=lam, class_weights=weights, **options)
     return solve(model, rtol=1e-11)
 
 
@@ -42,6 +42,14 @@ def test_solvers_change_phase_there(options, weights):
             assert below.norm_w > 0 and below.merge_ratio > 1e-6
             assert above.merge_ratio <= 1e-9
     below, above = (solved(t.zero * f, options, weights).rank for f in (1 - 1e-5, 1 + 1e-5))
+    assert below >= 1 and above == 0
+
+
+@pytest.mark.parametrize("options", MODELS, ids=str)
+def test_zero_where_no_two_classes_are_equal(options):
+    counts = [30, 12, 5]
+    zero = merge_threshold(counts, **options).zero
+    below, above = (solved(zero * f, options, None, counts).rank for f in (1 - 1e-5, 1 + 1e-5))
     assert below >= 1 and above == 0
 
 

@@ -16,7 +16,7 @@ REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "unconstrained
 
 
 def model(counts, lam=1e-3, **options):
-    return UnconstrainedFeaturesModel(counts=counts, lam_W=lam, lam_H=lam, loss="mse", **options)
+    return UnconstrainedFeaturesModel(counts=counts, lam_W=2 * lam, lam_H=lam / 2, loss="mse", **options)
 
 
 def objective_of(found):
