@@ -111,7 +111,7 @@ pair = [10] * 3 + [1] * 3
 budgets = [5, 20, 80, 320]
 to_frame = [compare({"": LayerPeeledModel(counts=pair, E_W=1, E_H=E)}).etf_distance[0] for E in budgets]
 for E, distance in zip(budgets, to_frame, strict=True):
-    print(f"E_W E_H = {E:>4}: distance to the simplex frame {distance:.4f}, times sqrt(E_W E_H) {distance * E**0.5:.3f}")
+    print(f"E_W E_H = {E:>4}: distance to the simplex {distance:.4f}, times sqrt(E_W E_H) {distance * E**0.5:.3f}")
 
 large = solve(LayerPeeledModel(counts=pair, E_W=1, E_H=20_000))
 print("cosines at E_W E_H = 20000:", [round(g.cos_within, 4) for g in large.groups], "simplex:", -1 / 5)

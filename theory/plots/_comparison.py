@@ -191,7 +191,7 @@ def _cosines(ax: Any, result: Comparison, K: int) -> None:
     ax.set_ylim(models - 0.4, -0.6)
     ax.set_xlim(left, right)
     ticks = [-1 / (K - 1), 0.25, 0.5, 0.75, 1.0, (strip + right) / 2]
-    names = [f"$-\\frac{{1}}{{{K - 1}}}$", "0.25", "0.5", "0.75", "1:\nmerged", "none:\nzero"]
+    names = [f"$-1/{K - 1}$", "0.25", "0.5", "0.75", "1:\nmerged", "none:\nzero"]
     ax.set_xticks(ticks, names, fontsize=SMALL)
     ax.tick_params(length=2)
     ax.set_xlabel("cosine between two classifiers of one group", fontsize=NORMAL)

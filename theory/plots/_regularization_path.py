@@ -22,7 +22,8 @@ def regularization_path(path: RegularizationPath, ax: Any | None = None) -> Axes
 
     The merge ratio is ||w_k - w_k'|| / max_j ||w_j|| for two classes of the group, 0 if and only if they are merged.
     Groups of a single class have none; of more than five groups the two commonest and the three rarest are drawn. The
-    line passes through the exact corner (threshold, 0), whether or not that penalty is on the grid.
+    line passes through the exact corner (threshold, 0), whether or not that penalty is on the grid; where everything is
+    zero the ratio is undefined, and that range is shaded.
 
     Parameters
     ----------
@@ -36,24 +37,25 @@ def regularization_path(path: RegularizationPath, ax: Any | None = None) -> Axes
     ax = axes(ax)
     order = np.argsort(path.lam_Z, kind="stable")
     lam = path.lam_Z[order]
+    nothing = (path.phase[order] == "vanishing").all(axis=1)
     several = np.flatnonzero(path.classes > 1)
     shown = several if len(several) <= MOST_DRAWN else np.concatenate([several[:2], several[-3:]])
     top = 1.0
     for place, g in enumerate(shown):
         colour, _ = group_style(place)
-        corner, ratio = float(path.merge_threshold[g]), path.merge_ratio[order, g]
+        corner, ratio = float(path.merge_threshold[g]), np.where(nothing, np.nan, path.merge_ratio[order, g])
         x, y = lam, ratio
         if lam[0] < corner < lam[-1]:
             at = int(np.searchsorted(lam, corner))
-            x, y = np.insert(lam, at, corner), np.insert(ratio, at, 0.0)
+            x, y = np.insert(lam, at, corner), np.insert(ratio, at, ratio[at - 1] if nothing[at] else 0.0)
             ax.axvline(corner, color=colour, linestyle=DASHES[place], linewidth=0.9, alpha=0.8)
-        ax.plot(x, y, color=colour, linestyle=DASHES[place], linewidth=1.6,
-                label=f"{path.classes[g]} classes of $n_k$ = {int(path.count[g])}: "
-                f"$\\sqrt{{n_k}}/N$ = {corner:.3g}")  # fmt: skip
-        top = max(top, float(np.nanmax(y)))
+        end = "zero" if nothing.any() and g == path.merge_threshold.argmax() else "merged"
+        label = f"{path.classes[g]} classes of $n_k$ = {int(path.count[g])}, {end} from {corner:.3g}"
+        ax.plot(x, y, color=colour, linestyle=DASHES[place], linewidth=1.6, label=label)
+        top = max(top, float(np.nanmax(y, initial=0.0)))
     ax.set_xscale("log")
-    gone = float(path.merge_threshold.max())
-    if (path.phase == "vanishing").all(axis=1).any() and gone < lam[-1]:
+    gone = max(float(np.max(path.merge_threshold)), lam[~nothing].max(initial=lam[0]))
+    if nothing.any():
         ax.axvspan(gone, lam[-1], zorder=0, **SHADE)
         ax.text(np.sqrt(gone * lam[-1]), 0.5 * top, "all zero", rotation=90, ha="center", va="center", fontsize=SMALL,
                 style="italic")  # fmt: skip
@@ -62,7 +64,7 @@ def regularization_path(path: RegularizationPath, ax: Any | None = None) -> Axes
     finish(ax, title=_title(path, lam, shown), xlabel="penalty $\\lambda_Z = \\sqrt{\\lambda_W \\lambda_H}$",
            ylabel="distance of two classifiers of a group\n/ length of the longest")  # fmt: skip
     if len(shown):
-        ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.17), fontsize=SMALL, frameon=False, handlelength=2.8)
+        ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.19), fontsize=SMALL, frameon=False, handlelength=2.8)
     ax.tick_params(which="both", labelsize=SMALL)
     return ax
 
