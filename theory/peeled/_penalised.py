@@ -58,6 +58,9 @@ class PenalisedProgram(GroupProgram):
         self._target[self._diagonal] = 0.0
         self._target_twins = smoothing / total * self.copies
         self._last_bias = np.zeros(self.size)
+        if lam_b == 0:  # a free bias makes the gradient vanish on D^(1/2) 1, hence the optimum too
+            direction = self.root * self.column
+            self.flat = direction / np.linalg.norm(direction)
 
     def priced(self, lam: float) -> PenalisedProgram:
         """The same program in units of lam, the norm at price 1."""
@@ -111,31 +114,35 @@ class PenalisedProgram(GroupProgram):
     def _best_bias(self, x: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, bool]]:
         """Newton for the bias, started from the last one; the mean of a free bias is held at its start."""
         b, w, lam = self._last_bias, self.classes * self.mass, float(self.lam_b or 0.0)
-        target = self._target + np.diag(1 - self._target.sum(axis=0))  # groups' share of each target
 
         def energy(b: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
             y = x + b[:, None] - b
             y[self._diagonal] = x[self._diagonal]
             loss, P, _ = self._probabilities(y)
-            P[self._diagonal] = 1 - P.sum(axis=0)
-            value = w @ loss + w @ (b - (target * b[:, None]).sum(axis=0)) + lam / 2 * (self.classes @ b**2)
-            return float(value), P, (P - target) @ w + lam * self.classes * b
+            pull = P - self._target
+            value = w @ (loss - (self._target * y).sum(axis=0)) + lam / 2 * (self.classes @ b**2)
+            return float(value), P, pull @ w - w * pull.sum(axis=0) + lam * self.classes * b
 
         value, P, slope = energy(b)
         for _ in range(60):
-            H = np.diag(P @ w + lam * self.classes) - (P * w) @ P.T
+            # sum of w (diag(p) - p p^T), a graph Laplacian: its diagonal by row sums, so that nothing cancels
+            P[self._diagonal] = 1 - P.sum(axis=0)
+            H = -(P * w) @ P.T
+            H[self._diagonal] = 0.0
+            H[self._diagonal] = lam * self.classes - H.sum(axis=1)
             if lam == 0:  # a constant in all logits does nothing: give that direction some curvature
-                H += np.outer(self.classes, self.classes) * (w.sum() / self.classes.sum() ** 2)
-            factor = cho_factor(H + np.finfo(float).eps * w.sum() * np.eye(self.size))
+                H += np.outer(self.shift, self.shift) * (np.trace(H) or 1.0)
+            factor = cho_factor(H + np.finfo(float).eps * np.diag(np.diagonal(H)))
             step = -cho_solve(factor, slope)
-            if not -slope @ step > 1e-32 * np.abs(w).sum():
+            if not -slope @ step > 1e-30 * abs(value):
                 break
-            length = 1.0
-            while True:
-                trial = energy(b + length * step)
-                if trial[0] <= value + 1e-4 * length * (slope @ step) + 1e-15 * abs(value) or length < 1e-8:
-                    break
+            length = min(1.0, 5.0 / np.abs(step).max())  # beyond a few logits the quadratic model means nothing
+            trial = energy(b + length * step)
+            while not trial[0] <= value + 1e-4 * length * (slope @ step) + 1e-15 * abs(value) and length > 1e-9:
                 length /= 2
+                trial = energy(b + length * step)
+            if length <= 1e-9:
+                break
             b = b + length * step
             value, P, slope = trial
             if np.abs(step).max() < 1e-15:

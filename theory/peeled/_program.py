@@ -48,6 +48,7 @@ class GroupProgram:
 
     coarsens = True  # whether the path may begin on a program with fewer groups
     penalty: float | None = None  # the price of the norm, where it has one instead of a budget
+    flat: np.ndarray | None = None  # unit vector d such that M d = 0 at the optimum, where the loss ignores M d
 
     def __init__(self, mass: np.ndarray, classes: np.ndarray, budget: float) -> None:
         self.mass = np.asarray(mass, float)

@@ -18,6 +18,7 @@ from theory.peeled._program import GroupProgram, Softmax
 Pair = tuple[np.ndarray, np.ndarray]
 WINDOW = 3  # steps of conjugate gradients over which the gain is watched
 TINY = float(np.finfo(float).tiny)
+MOST = 1e60
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class Point:
     def at(cls, program: GroupProgram, e: np.ndarray, M: np.ndarray) -> Point:
         """Evaluate at (e, M), the shift of logits removed from M."""
         M = M - np.outer(program.shift, program.shift @ M)
+        if program.flat is not None:
+            M -= np.outer(M @ program.flat, program.flat)
         U, s, Vt = np.linalg.svd(M)
         return cls(program, e, M, U, s, Vt, *program.value(e, M))
 
@@ -161,7 +164,7 @@ class StepSystem:
         while len(gains) < max_steps and rg > 0 and sum(gains[-WINDOW:]) >= rtol * rtol * sum(gains):
             Bd = apply(d)
             energy = _dot(d, Bd)
-            if energy <= 0:
+            if not rg / MOST < energy < MOST:  # no curvature left, or none that float64 can tell from zero
                 break
             gains.append(rg / energy * rg)
             x = _add(x, rg / energy, d)
