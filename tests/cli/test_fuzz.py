@@ -94,6 +94,30 @@ def test_threshold(parts):
 
 
 @QUICK
+@given(
+    st.tuples(
+        st.sampled_from(["peel", "threshold"]),
+        option("--counts", items | st.sampled_from(["9x2,2x3", "100x3,20x3,3x4"])),
+        option("--model", st.sampled_from(["lpm", "ufm", "seli", "deep-linear", "etf", ""])),
+        st.sampled_from([["--lambda-W", "0.01", "--lambda-H", "0.01"], []]) | option("--lambda-W", numbers),
+        option("--lambda-b", st.sampled_from(["0", "1", "-1", "nan"])),
+        option("--lambda", numbers),
+        option("--depth", st.sampled_from(["1", "2", "7", "900", "0", "-1"])),
+        option("--loss", st.sampled_from(["mse", "cross_entropy", "hinge"])),
+        option("--features", st.sampled_from(["free", "relu", ""])),
+        option("--label-smoothing", st.sampled_from(["0", "0.1", "1", "nan"])),
+        option("--margins", items),
+        st.sampled_from([[], ["--json"]]),
+    )
+)
+@example(("peel", ["--counts", "9x2,2x3"], ["--model", "seli"], ["--margins", "1x2,2x3"], ["--json"]))
+@example(("peel", ["--counts", "9x2,2x3"], ["--model", "deep-linear"], ["--lambda", "1e-9"], ["--depth", "900"]))
+def test_models(parts):
+    command, *rest = parts
+    check([command, *(word for part in rest for word in part)])
+
+
+@QUICK
 @given(st.lists(text, max_size=5))
 def test_any_words(words):
     check(words)
