@@ -55,7 +55,8 @@ def test_balanced_amplitude(K, n, lam):
     found = solve(UnconstrainedFeaturesModel(counts=[n] * K, lam_W=lam, lam_H=lam))
     t = np.log(1 / (lam * np.sqrt(n)) - K + 1)
     np.testing.assert_allclose(found.logits(), t * (np.eye(K) - 1 / K), atol=1e-10)
-    zero = solve(UnconstrainedFeaturesModel(counts=[n] * K, lam_W=1.0001 / (K * np.sqrt(n)), lam_H=1 / (K * np.sqrt(n))))
+    edge = 1 / (K * np.sqrt(n))
+    zero = solve(UnconstrainedFeaturesModel(counts=[n] * K, lam_W=1.0001 * edge, lam_H=edge))
     assert zero.rank == 0 and zero.objective == pytest.approx(np.log(K), rel=1e-14)
 
 
@@ -172,7 +173,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "word"),
         [
-            ({"lam_W": 0}, "lam_W"), ({"lam_H": np.nan}, "lam_H"), ({"lam_b": -1}, "lam_b"), ({"loss": "hinge"}, "loss"),
+            ({"lam_W": 0}, "lam_W"), ({"lam_H": np.nan}, "lam_H"), ({"lam_b": -1}, "lam_b"),
+            ({"loss": "hinge"}, "loss"),
             ({"features": "tanh"}, "features"), ({"label_smoothing": 1.0}, "label_smoothing"), ({"gamma": 2}, "gamma"),
             ({"loss": "focal"}, "gamma"), ({"loss": "focal", "gamma": -1}, "gamma"),
             ({"features": "relu", "lam_b": 0}, "relu"), ({"loss": "mse", "label_smoothing": 0.1}, "cross-entropy"),

@@ -175,7 +175,7 @@ class PenalisedProgram(GroupProgram):
         diag_e, diag_M = GroupProgram.curvature_diagonal(self, p)
         return diag_e / self.column**2, diag_M / self.column**2
 
-    def curvature_inverse(self, p: Softmax, ridge: float) -> PairMap:
+    def curvature_inverse(self, p: Softmax, ridge: float | np.ndarray) -> PairMap:
         """An approximate inverse at a fixed bias (for preconditioning)."""
         inverse = GroupProgram.curvature_inverse(self, p, ridge * self.column**2)
 

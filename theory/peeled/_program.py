@@ -102,7 +102,7 @@ class GroupProgram:
         dP[self._diagonal] = -self.mass * d_out
         return -self.mass * (self.copies * (d_out + d_twins) + d_twins) * self.has_twins, dP
 
-    def curvature_inverse(self, p: Softmax, ridge: float) -> PairMap:
+    def curvature_inverse(self, p: Softmax, ridge: float | np.ndarray) -> PairMap:
         """An approximate inverse of that Hessian plus ``ridge``, as a function of the pair (re, rM); O(G^2) per use.
 
         diag(p) - p p^T is inverted, up to a shift of the logits, by diag(1/p). Two changes keep that from exploding:

@@ -32,21 +32,32 @@ def solve(
     rng: int | np.random.Generator | None = 0,
     callback: Callback | None = None,
 ) -> PeeledSolution:
-    r"""The global optimum of a layer-peeled model, with a proof of its accuracy.
+    r"""The optimum of a model of the last layer, with a proof of its accuracy.
 
-    For p >= rank(Z*) the program over (W, H) equals the convex program over logits Z = W H with
+    ====================================  ==========================================================================
+    :class:`LayerPeeledModel`             budgets on W and H; cross-entropy or squared error
+    :class:`UnconstrainedFeaturesModel`   penalties on W and H (and a bias); cross-entropy, smoothed labels, squared
+                                          error, focal loss; free or nonnegative features
+    :class:`SELIModel`                    the unconstrained-features support vector machine
+    :class:`DeepLinearModel`              several linear layers; squared error, or a bracket for cross-entropy
+    :class:`SoftmaxCodeModel`             fewer dimensions than classes, on the sphere
+    ====================================  ==========================================================================
+
+    The layer-peeled model, for p >= rank(Z*), equals the convex program over logits Z = W H with
     :math:`\|Z\|_* \le T = K\sqrt{E_W E_H}` (*derived*; srebro2004maximum for the variational form of the nuclear
-    norm), whose Frank-Wolfe gap certifies any feasible point (*proved*: jaggi2013revisiting).
+    norm), whose Frank-Wolfe gap certifies any feasible point (*proved*: jaggi2013revisiting). The other models'
+    certificates are derived in their modules. ``status`` says "optimal" only where the certificate closes.
 
     Parameters
     ----------
     model : the specification.
-    method : ``auto`` takes the first that applies:
+    method : ``auto`` takes the first that applies. Of the layer-peeled model with cross-entropy:
         ``closed-form`` (balanced simplex frame, or all but the largest classes exactly zero),
         ``groups`` (Newton on G + G^2 unknowns for G distinct class masses),
         ``dense`` (the same without use of symmetry, K^2 unknowns),
         ``factored`` (p below the rank: descent on W and H; a local solution, reported with the honest gap),
         ``sdp`` (the 2K x 2K semidefinite program in cvxpy; the independent reference).
+        An unknown method is refused with the list of those that the model has.
     rtol : the certified gap over the objective, and over T times the multiplier.
     max_steps : Newton steps (``groups``, ``dense``), or descent steps per start (``factored``, at least 1000).
     rng : seed or generator for the starts of ``factored``.
