@@ -1,5 +1,12 @@
-"""The Layer-Peeled Model of Fang, He, Long and Su (2021): certified solutions, thresholds, phase curves."""
+"""Analytic models of the last layer: layer-peeled, unconstrained features, SELI, deep linear, softmax codes."""
 
+from theory.peeled.balanced_forms import (
+    normalised_loss,
+    penalised_loss,
+    penalised_margin,
+    softmax_loss,
+    supervised_contrastive_loss,
+)
 from theory.peeled.closed_forms import balanced_loss
 from theory.peeled.closed_forms_seli import SELITwoGroups, TwoGroupGeometry, seli_two_groups
 from theory.peeled.compare import Comparison, compare
@@ -8,6 +15,8 @@ from theory.peeled.deep_collapse import DeepCollapseMap, deep_collapse_map, laye
 from theory.peeled.deep_linear import DeepLinearModel, deep_linear_threshold
 from theory.peeled.hull_distance import one_vs_rest_distance, tammes_angle
 from theory.peeled.model import LayerPeeledModel
+from theory.peeled.penalised_thresholds import PenalisedThresholds, merge_threshold
+from theory.peeled.regression import RegressionModel, RegressionSolution, solve_regression
 from theory.peeled.regularization import RegularizationPath, regularization_path
 from theory.peeled.resampling import largest_safe_weight, oversampled, restoring_weights
 from theory.peeled.seli import SELIModel
@@ -25,7 +34,10 @@ __all__ = [
     "Group",
     "LayerPeeledModel",
     "PeeledSolution",
+    "PenalisedThresholds",
     "PhaseCurve",
+    "RegressionModel",
+    "RegressionSolution",
     "RegularizationPath",
     "SELIModel",
     "SELITwoGroups",
@@ -39,13 +51,20 @@ __all__ = [
     "deep_linear_threshold",
     "largest_safe_weight",
     "layer_weights",
+    "merge_threshold",
+    "normalised_loss",
     "one_vs_rest_distance",
     "oversampled",
+    "penalised_loss",
+    "penalised_margin",
     "phase_curve",
     "regularization_path",
     "restoring_weights",
     "seli_two_groups",
     "softmax_code_bound",
+    "softmax_loss",
     "solve",
+    "solve_regression",
+    "supervised_contrastive_loss",
     "tammes_angle",
 ]

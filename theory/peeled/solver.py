@@ -71,6 +71,7 @@ def solve(
 
     Examples
     --------
+    >>> from theory.peeled import LayerPeeledModel
     >>> s = solve(LayerPeeledModel(counts=[10] * 5 + [1] * 5, E_W=1, E_H=5))
     >>> round(s.groups[1].cos_within, 8)
     0.51749628
