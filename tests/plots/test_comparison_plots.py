@@ -87,12 +87,30 @@ def test_comparison_refuses(result):
         plots.comparison(many)
 
 
-def test_comparison_of_many_groups_and_of_single_classes():
-    for counts in (np.arange(1, 13), np.repeat(np.arange(1, 13), 2)):
-        axes = plots.comparison_axes(1, Figure(layout="constrained"))
-        drawn(plots.comparison(compare({"svm": SELIModel(counts=counts)}), axes))
-        shown = [line for line in axes[2].get_lines() if line.get_linestyle() == "None"]
-        assert len(shown) == (0 if len(counts) == 12 else 5)
+def test_comparison_of_many_groups():
+    axes = plots.comparison_axes(1, Figure(layout="constrained"))
+    drawn(plots.comparison(compare({"svm": SELIModel(counts=np.repeat(np.arange(1, 13), 2))}), axes))
+    shown = [line.get_label() for line in axes[2].get_lines() if line.get_linestyle() == "None"]
+    assert shown == [f"2 classes of {n}" for n in (12, 11, 3, 2, 1)]
+
+
+def test_comparison_of_single_classes_shows_the_closest_classifier():
+    axes = plots.comparison_axes(2, Figure(layout="constrained"))
+    result = compare({"svm": SELIModel(counts=[1, 9, 4]), "deep": DeepLinearModel(counts=[1, 9, 4], lam=0.1)})
+    drawn(plots.comparison(result, axes))
+    for row, solution in enumerate(result.solutions):
+        W = solution.classifier()
+        length = np.linalg.norm(W, axis=1)
+        for k, n in enumerate([1, 9, 4]):
+            (line,) = [line for line in axes[3].get_lines() if line.get_label() == f"1 class of {n}"]
+            x = line.get_xdata()[row]
+            if length[k] == 0:
+                assert x > 1.1
+                continue
+            cos = [W[k] @ W[j] / length[k] / length[j] for j in range(3) if j != k and length[j]]
+            assert x == pytest.approx(max(cos), abs=1e-9)
+    assert solution.groups[2].phase == "vanishing"
+    assert "closest" in axes[3].get_xlabel() and not axes[1].get_lines()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 
 from theory._errors import InvalidInput, PreconditionError
 from theory.frames import simplex_etf_gram
-from theory.plots._style import GUIDE, NORMAL, SHADE, SMALL, group_style
+from theory.plots._style import GUIDE, NORMAL, SHADE, SMALL, group_style, plural
 
 if TYPE_CHECKING:
     from theory.peeled.compare import Comparison
@@ -52,8 +52,8 @@ def comparison(result: Comparison, axes: Sequence[Any] | np.ndarray | None = Non
     First the simplex frame, then W W^T of each model divided by its largest squared length, all on one scale of
     colours (linear near zero, logarithmic beyond 1/(K-1); luminance rises with the value); classes in order of falling
     counts, lines between groups, zero classifiers hatched. Then, per model and group, the cosine between two
-    classifiers of the group; the dotted line is that of the simplex frame. At most five groups, the commonest and the
-    rarest, are drawn there.
+    classifiers of the group (with the closest other classifier, where every group is a single class); the dotted line
+    is that of the simplex frame. At most five groups, the commonest and the rarest, are drawn there.
 
     Parameters
     ----------
@@ -130,7 +130,8 @@ def _frame(ax: Any, counts: np.ndarray | None, zero: np.ndarray) -> None:
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         ax.add_patch(Rectangle((-0.5, start - 0.5), K, stop - start, **SHADE))
         ax.add_patch(Rectangle((start - 0.5, -0.5), stop - start, K, **SHADE))
-    for start in () if counts is None else np.flatnonzero(np.diff(counts)) + 0.5:
+    lines = None if counts is None else np.flatnonzero(np.diff(counts)) + 0.5
+    for start in () if lines is None or len(lines) == K - 1 else lines:
         for draw in (ax.axhline, ax.axvline):
             draw(start, color="black", linewidth=1.8)
             draw(start, color="white", linewidth=0.9)
@@ -166,10 +167,11 @@ def _cosines(ax: Any, result: Comparison, K: int) -> None:
     """One line per model, one marker per group; a group of zero classifiers stands in the shaded strip."""
     models = len(result.names)
     all_counts = sorted({(g.count, g.classes) for s in result.solutions for g in s.groups}, reverse=True)
-    several = [pair for pair in all_counts if pair[1] > 1]
+    single = all(classes == 1 for _, classes in all_counts)
+    several = all_counts if single else [pair for pair in all_counts if pair[1] > 1]
     shown = several if len(several) <= MOST_NAMED else [*several[:2], *several[2 - MOST_NAMED :][-3:]]
-    defined = [g.cos_within for s in result.solutions for g in s.groups if not np.isnan(g.cos_within)]
-    lowest = min([-1 / (K - 1), *defined])
+    values = [_closest(s) if single else [g.cos_within for g in s.groups] for s in result.solutions]
+    lowest = min([-1 / (K - 1), *(v for row in values for v in row if not np.isnan(v))])
     left, strip, right = lowest - 0.12, 1.14, 1.52
     for row in range(models):
         ax.axhline(row, color="0.88", linewidth=0.6, zorder=0)
@@ -181,26 +183,33 @@ def _cosines(ax: Any, result: Comparison, K: int) -> None:
         colour, marker = group_style(place)
         x, y = [], []
         for row, solution in enumerate(result.solutions):
-            for g in solution.groups:
+            for g, value in zip(solution.groups, values[row], strict=True):
                 if (g.count, g.classes) == (count, classes):
-                    x.append((strip + right) / 2 if np.isnan(g.cos_within) else g.cos_within)
-                    y.append(row + 0.22 * (place - (len(shown) - 1) / 2))
+                    x.append((strip + right) / 2 if np.isnan(value) else value)
+                    y.append(row + min(0.22, 0.7 / len(shown)) * (place - (len(shown) - 1) / 2))
         ax.plot(x, y, linestyle="none", marker=marker, markersize=5.5, color=colour, markeredgecolor="white",
-                markeredgewidth=0.4, label=f"{classes} classes of {int(count)}")  # fmt: skip
+                markeredgewidth=0.4, label=f"{plural(classes, 'class')} of {int(count)}")  # fmt: skip
     ax.set_yticks(range(models), result.names, fontsize=SMALL)
     ax.set_ylim(models - 0.4, -0.6)
     ax.set_xlim(left, right)
     ticks = [-1 / (K - 1), 0.25, 0.5, 0.75, 1.0, (strip + right) / 2]
-    names = [f"$-1/{K - 1}$", "0.25", "0.5", "0.75", "1:\nmerged", "none:\nzero"]
+    names = [f"$-1/{K - 1}$" if K > 2 else "$-1$", "0.25", "0.5", "0.75", "1:\nmerged", "none:\nzero"]
     ax.set_xticks(ticks, names, fontsize=SMALL)
     ax.tick_params(length=2)
-    ax.set_xlabel("cosine between two classifiers of one group", fontsize=NORMAL)
+    what = "with the closest other classifier" if single else "between two classifiers of one group"
+    ax.set_xlabel(f"cosine {what}", fontsize=NORMAL)
     ax.set_title(_claim(result), fontsize=NORMAL + 1, loc="left")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     if shown:
         ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=min(len(shown), 3), fontsize=SMALL,
                   frameon=False, handletextpad=0.2, columnspacing=1.0)  # fmt: skip
+
+
+def _closest(solution: PeeledSolution) -> list[float]:
+    """For each of the groups, all of one class, the largest cosine with another; NaN for a zero classifier."""
+    cos = np.where(np.eye(len(solution.groups), dtype=bool) | np.isnan(solution.cos_between), -2, solution.cos_between)
+    return [float(v) if v > -2 else float("nan") for v in cos.max(axis=1)]
 
 
 def _claim(result: Comparison) -> str:
