@@ -19,7 +19,7 @@ demo: $(VENV)/.base
 	$(BIN)/theory demo --out demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

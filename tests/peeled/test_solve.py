@@ -15,6 +15,7 @@ from theory.peeled import (
     phase_curve,
     restoring_weights,
     solve,
+    vanishing_product,
 )
 
 TEN = [10] * 5 + [1] * 5
@@ -120,6 +121,14 @@ def test_thresholds_are_where_the_solver_changes_phase(K_A, K_B, P):
     assert phase(at.R0 * (1 - 1e-6)) == "separated" and phase(at.R0 * (1 + 1e-6)) == "merged"
     if np.isfinite(at.R00):
         assert phase(at.R00 * (1 - 1e-6)) == "merged" and phase(at.R00 * (1 + 1e-6)) == "vanishing"
+
+
+@pytest.mark.parametrize(("K_A", "K_B"), [(2, 2), (7, 3), (3, 40)])
+def test_thresholds_beside_the_budget_where_vanishing_ends(K_A, K_B):
+    edge = vanishing_product(majority=K_A, minority=K_B)
+    below, above = (collapse_threshold(majority=K_A, minority=K_B, E_W=1, E_H=edge * c) for c in (1 - 1e-7, 1 + 1e-7))
+    assert np.isfinite(below.R00) and np.isinf(above.R00)
+    assert below.R0 == pytest.approx(above.R0, rel=1e-5) and max(below.residual, above.residual) < 1e-10
 
 
 @pytest.mark.parametrize(("K_A", "K_B", "P"), [(5, 5, 5), (7, 3, 5), (1, 3, 2), (4, 9, 30)])

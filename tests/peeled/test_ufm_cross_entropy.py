@@ -135,6 +135,14 @@ def test_path_equals_single_solves_and_brackets_the_thresholds():
     assert path.merge_threshold == pytest.approx(np.sqrt([200, 40, 9]) / 538, rel=1e-12)
 
 
+def test_smoothing_lowers_the_thresholds():
+    model = UnconstrainedFeaturesModel(counts=[50, 50, 5, 5], lam_W=1, lam_H=1, label_smoothing=0.2)
+    edge = 0.8 * np.sqrt(5) / 110
+    path = regularization_path(model, lam_Z=[edge * (1 - 1e-4), edge * (1 + 1e-4)])
+    assert path.merge_threshold[1] == pytest.approx(edge, rel=1e-14)
+    assert path.phase[:, 1].tolist() == ["separated", "merged"]
+
+
 @settings(max_examples=20)
 @given(st.lists(st.integers(1, 10**5), min_size=2, max_size=6), st.floats(-4, 1), st.sampled_from([None, 0.0, 0.1]))
 def test_only_the_product_of_penalties_enters_the_logits(counts, exponent, lam_b):

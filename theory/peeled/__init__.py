@@ -14,6 +14,7 @@ from theory.peeled.curve import PhaseCurve, phase_curve
 from theory.peeled.deep_collapse import DeepCollapseMap, deep_collapse_map, layer_weights
 from theory.peeled.deep_linear import DeepLinearModel, deep_linear_threshold
 from theory.peeled.hull_distance import one_vs_rest_distance, tammes_angle
+from theory.peeled.maps import PenaltyMap, ThresholdMap, penalty_map, threshold_map, vanishing_product
 from theory.peeled.model import LayerPeeledModel
 from theory.peeled.penalised_thresholds import PenalisedThresholds, merge_threshold
 from theory.peeled.regression import RegressionModel, RegressionSolution, solve_regression
@@ -35,6 +36,7 @@ __all__ = [
     "LayerPeeledModel",
     "PeeledSolution",
     "PenalisedThresholds",
+    "PenaltyMap",
     "PhaseCurve",
     "RegressionModel",
     "RegressionSolution",
@@ -42,6 +44,7 @@ __all__ = [
     "SELIModel",
     "SELITwoGroups",
     "SoftmaxCodeModel",
+    "ThresholdMap",
     "TwoGroupGeometry",
     "UnconstrainedFeaturesModel",
     "balanced_loss",
@@ -57,6 +60,7 @@ __all__ = [
     "oversampled",
     "penalised_loss",
     "penalised_margin",
+    "penalty_map",
     "phase_curve",
     "regularization_path",
     "restoring_weights",
@@ -67,4 +71,6 @@ __all__ = [
     "solve_regression",
     "supervised_contrastive_loss",
     "tammes_angle",
+    "threshold_map",
+    "vanishing_product",
 ]

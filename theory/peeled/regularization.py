@@ -24,7 +24,8 @@ class RegularizationPath:
     lam_Z, objective, gap : (n,) penalty, least objective, certified gap.
     merge_ratio, phase, cos_within, norm_w, norm_h : (n, R) per group, as in :class:`theory.peeled.Group`.
     count, classes : (R,) the groups, counts falling.
-    merge_threshold : (R,) lam_Z from which the group is merged, omega_g sqrt(n_g) / sum omega n (*derived*).
+    merge_threshold : (R,) lam_Z from which the group is merged, (1 - alpha) omega_g sqrt(n_g) / sum omega n
+        with label smoothing alpha (*derived*).
     """
 
     lam_Z: np.ndarray
@@ -94,5 +95,5 @@ def regularization_path(
     return RegularizationPath(
         lam_Z=lams.copy(), objective=np.array([s.objective for s in solved]),
         gap=np.array([s.certificate.gap for s in solved]), count=parts.count, classes=parts.classes,
-        merge_threshold=parts.mass / np.sqrt(parts.count), **per_group,
+        merge_threshold=(1 - model.label_smoothing) * parts.mass / np.sqrt(parts.count), **per_group,
     )  # fmt: skip

@@ -100,17 +100,18 @@ def collapse_threshold(*, majority: int, minority: int, E_W: float, E_H: float) 
         program = two_groups(K_A, K_B, float(np.exp(log_R)), budget, merged=True)
         return float(np.log(_converged(program).multiplier / program.mass[1]))
 
-    # mu falls at least like the majority's certainty, e^-margin, so R0 is of that order.
-    high = np.log(LARGEST_RATIO)
-    if excess(1e-9) > 0:
+    low, high = 1e-9, 0.5
+    if excess(low) > 0:
         R0 = 1.0
-    elif excess(high) < 0:
-        raise InvalidInput(
-            f"the minority merges only above R = {LARGEST_RATIO:g}, where float64 loses its mass; "
-            "take smaller budgets."
-        )
     else:
-        R0 = float(np.exp(brentq(excess, 1e-9, high, xtol=1e-15, rtol=1e-14)))
+        while excess(high) < 0:
+            if high >= np.log(LARGEST_RATIO):
+                raise InvalidInput(
+                    f"the minority merges only above R = {LARGEST_RATIO:g}, where float64 loses its mass; "
+                    "take smaller budgets."
+                )
+            low, high = high, min(2 * high, float(np.log(LARGEST_RATIO)))
+        R0 = float(np.exp(brentq(excess, low, high, xtol=1e-15, rtol=1e-14)))
     program = two_groups(K_A, K_B, R0, budget, merged=True)
     found = _converged(program)
     residual = max(found.stationarity, abs(found.multiplier / program.mass[1] - 1) if R0 > 1 else 0.0)
