@@ -162,3 +162,27 @@ def test_one_layer_is_the_orthogonal_frame():
     root = twin("orthogonal_singular_value", n_g=30, N=70, lam_Z=lam_Z)
     assert twin("deep_stationarity", L=1, Lam=lam_Z**2, sigma=root, **DEEP) == pytest.approx(0, abs=1e-15)
     assert np.sqrt(twin("deep_threshold", L=1, **DEEP)) == pytest.approx(twin("merge_threshold", n_g=30, N=70))
+
+
+CONSTRUCTIONS = [(4, 3, 0.01797485, 0.01659518), (4, 2, 0.01889487, 0.01924146)]
+
+
+@pytest.mark.parametrize(("K", "L", "simplex", "pairing"), CONSTRUCTIONS)
+def test_deep_cross_entropy_constructions(K, L, simplex, pairing):
+    lam = 1e-3
+    for name, published in (("deep_cross_entropy_simplex", simplex), ("deep_cross_entropy_pairing", pairing)):
+        form = get(name).numeric()
+
+        def value(t: np.ndarray, form=form) -> np.ndarray:
+            return form(K=K, L=L, n=1, Lam=lam ** (L + 1), t=np.maximum(t, 1e-300))
+
+        assert least_scalar(value, 60)[1] == pytest.approx(published, abs=6e-9)
+        # the same at one point from the matrix
+        t = 3.0
+        Z = t * (np.eye(K) - 1 / K)
+        if name.endswith("pairing"):
+            Z = t / 2 * np.kron(np.eye(K // 2), [[1, -1], [-1, 1]])
+        s = np.linalg.svd(Z, compute_uv=False)
+        loss = np.log(np.exp(Z).sum(axis=0))[0] - Z[0, 0]
+        penalty = (L + 1) / 2 * lam * (s[s > 1e-9] ** (2 / (L + 1))).sum()
+        assert value(np.array([t]))[0] == pytest.approx(loss + penalty, rel=1e-12)

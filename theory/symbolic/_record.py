@@ -241,12 +241,7 @@ def get(name: str) -> ClosedForm:
 def latex_table() -> str:
     r"""All closed forms as the rows of a LaTeX longtable: name, formula, label and citations.
 
-    Needs the packages longtable and amsmath.
-
-    Examples
-    --------
-    >>> print(latex_table().splitlines()[0])
-    \begin{longtable}{llll}
+    Needs the packages longtable and amsmath. Takes about a second.
     """
     rows = [r"\begin{longtable}{llll}", r"name & formula & label & source \\ \hline"]
     for form in closed_forms():

@@ -1,8 +1,8 @@
-r"""L linear layers on free features: the mean squared error with penalties on every factor, no bias.
+r"""L linear layers on free features with penalties on every factor, no bias: squared error, and cross-entropy bounds.
 
-With Lam the product of the L + 1 penalties, eliminating the factors of a singular value sigma of Z D^(1/2) leaves, for
-each class of n_g samples, (sigma - sqrt(n_g))^2 / (2N) + ((L+1)/2) Lam^(1/(L+1)) sigma^(2/(L+1)) (*derived*). For
-L >= 2 this is not convex: zero is always a local minimum, and the global minimum jumps.
+Squared error: with Lam the product of the L + 1 penalties, eliminating the factors of a singular value sigma of
+Z D^(1/2) leaves, for each class, (sigma - sqrt(n_g))^2 / (2N) + ((L+1)/2) Lam^(1/(L+1)) sigma^(2/(L+1)) (*derived*).
+For L >= 2 this is not convex: zero is always a local minimum, and the global minimum jumps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sympy as sp
 
 from theory.symbolic._record import ClosedForm, Identity, register
-from theory.symbolic._symbols import L, Lam, N, lam_H, lam_W, n, n_g, sigma
+from theory.symbolic._symbols import K, L, Lam, N, lam_H, lam_W, lam_Z, n, n_g, sigma, t
 
 EVERY_L = "symbolic in L and in all other symbols"
 DANG = ("dang2023linear",)
@@ -149,4 +149,55 @@ def deep_local_threshold() -> ClosedForm:
         citations=DANG,
         statement="Between deep_threshold and this a nonzero local minimum exists, but zero is better.",
         hypotheses=SHAPE, domain=DEEP, proofs=proofs,
+    )  # fmt: skip
+
+
+def _penalty(values: sp.Expr, copies: sp.Expr) -> sp.Expr:
+    return (L + 1) / 2 * COEFFICIENT * copies * (values * sp.sqrt(n)) ** (2 / (L + 1))
+
+
+@register
+def deep_cross_entropy_simplex() -> ClosedForm:
+    """Cross-entropy plus penalties on the simplex frame Z = t (I - 11^T/K)."""
+    value = sp.log(1 + (K - 1) * sp.exp(-t)) + _penalty(t, K - 1)
+
+    def proofs() -> tuple[Identity, ...]:
+        nuclear = lam_Z * sp.sqrt(n) * (K - 1) * t
+        shallow = value.subs({L: 1, Lam: lam_Z**2}) - sp.log(1 + (K - 1) * sp.exp(-t)) - nuclear
+        return (
+            Identity(name="L = 1 is the nuclear-norm penalty of one layer", expression=shallow,
+                     scope="L = 1, symbolic in K and in all other symbols"),
+        )  # fmt: skip
+
+    return ClosedForm(
+        name="deep_cross_entropy_simplex", quantity="F(t)", expression=value, label="derived",
+        citations=("garrod2025persistence",),
+        statement="An upper bound of the least value for every t, attained at L = 1; not the optimum in general.",
+        hypotheses=("cross-entropy", "equal counts n", "L linear layers", "no bias"), domain=(sp.Ge(K, 2), LEAST),
+        proofs=proofs,
+    )  # fmt: skip
+
+
+@register
+def deep_cross_entropy_pairing() -> ClosedForm:
+    """Cross-entropy plus penalties on classes paired off: diagonal blocks (t/2) ((1, -1), (-1, 1))."""
+    value = sp.log(1 + sp.exp(-t) + (K - 2) * sp.exp(-t / 2)) + _penalty(t, K / 2)
+
+    def proofs() -> tuple[Identity, ...]:
+        block = t / 2 * sp.Matrix([[1, -1], [-1, 1]])
+        along = sp.Matrix([1, -1]) / sp.sqrt(2)
+        simplex = deep_cross_entropy_simplex().expression
+        return (
+            Identity(name="each block has the one singular value t", scope="symbolic in t; K/2 blocks",
+                     expression=(block - t * along * along.T).reshape(4, 1)),
+            Identity(name="two classes: the pairing is the simplex frame", expression=(value - simplex).subs(K, 2),
+                     scope="K = 2, symbolic in L and in all other symbols"),
+        )  # fmt: skip
+
+    return ClosedForm(
+        name="deep_cross_entropy_pairing", quantity="F(t)", expression=value, label="derived",
+        citations=("garrod2025persistence",),
+        statement="An upper bound of rank K/2; below the simplex frame's for many classes and layers.",
+        hypotheses=("cross-entropy", "equal counts n", "L linear layers", "no bias", "K even"),
+        domain=(sp.Ge(K, 2), LEAST), proofs=proofs,
     )  # fmt: skip
