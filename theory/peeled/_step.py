@@ -18,7 +18,7 @@ from theory.peeled._program import GroupProgram, Softmax
 Pair = tuple[np.ndarray, np.ndarray]
 WINDOW = 3  # steps of conjugate gradients over which the gain is watched
 TINY = float(np.finfo(float).tiny)
-MOST = 1e60
+MOST = 1e60  # longest step of conjugate gradients; a ratio, for the loss itself may be e^-300
 
 
 @dataclass(slots=True)
@@ -164,7 +164,7 @@ class StepSystem:
         while len(gains) < max_steps and rg > 0 and sum(gains[-WINDOW:]) >= rtol * rtol * sum(gains):
             Bd = apply(d)
             energy = _dot(d, Bd)
-            if not rg / MOST < energy < MOST:  # no curvature left, or none that float64 can tell from zero
+            if not rg / MOST < energy < MOST * MOST:  # no curvature left, or none that float64 can tell from zero
                 break
             gains.append(rg / energy * rg)
             x = _add(x, rg / energy, d)
