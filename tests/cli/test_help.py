@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -29,15 +29,14 @@ def test_help_imports_nothing_heavy():
 
 
 def test_help_is_quick():
-    """The best of five runs: the promise is 0.5 s, and a busy machine may be slow once."""
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
+    """Processor time, so that a busy machine does not fail it: the promise is 0.5 s."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         call("--help")
-        times.append(time.perf_counter() - began)
-        if times[-1] < 0.5:
-            break
-    assert min(times) < 0.5
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.5
 
 
 @pytest.mark.parametrize("name", ["peel", "threshold", "compare", "collapse-metrics", "demo"])

@@ -66,7 +66,7 @@ def test_factors_meet_the_budgets_and_the_certificate(counts, P):
     assert all(abs(found.certificate.residuals[f"budget_{x}"]) < 1e-13 for x in "WH")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 10**6), min_size=2, max_size=7),
     st.floats(1e-3, 60),

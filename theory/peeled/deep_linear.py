@@ -29,7 +29,7 @@ class DeepLinearModel:
     Y = Z D^(1/2), D = diag(n_k) and Lambda = lam_H lam_1 ... lam_L the least penalty of a product is
     ((L+1)/2) Lambda^(1/(L+1)) sum_i sigma_i(Y)^(2/(L+1)) for widths of at least rank(Y) (*derived*: Horn's inequality
     for singular values of products and the arithmetic-geometric mean), so only the product Lambda matters to Z.
-    Models: dang2023deep (squared error), garrod2025persistence (cross-entropy).
+    Models: dang2023linear (squared error), garrod2025persistence (cross-entropy).
 
     In the solution ``classifier()`` is the last layer W_L, and ``features()`` is what it sees, W_{L-1} ... W_1 H;
     :func:`layer_weights` gives all factors. Balance is lam_l W_l W_l^T = lam_{l+1} W_{l+1}^T W_{l+1}.
