@@ -159,6 +159,12 @@ def test_large_budgets_restore_the_frame():
     assert all(np.diff(distance) < 0) and distance[-1] < 0.01
 
 
+@pytest.mark.parametrize(("counts", "P"), [(TEN, 7e4), ([1, 1, 2], 37500), ([10**12, 3, 1], 3e4), ([5, 4, 3, 2], 4e4)])
+def test_budgets_at_the_edge_of_float64(counts, P):
+    found = solve(LayerPeeledModel(counts=counts, E_W=1, E_H=P))
+    assert 0 < found.objective < 1e-100 and found.relative_gap < 1e-9
+
+
 def test_small_budgets_are_linear():
     found = solve(LayerPeeledModel(counts=[10] * 3 + [1] * 2, E_W=1e-8, E_H=1e-8))
     assert found.groups[1].phase == "vanishing"
