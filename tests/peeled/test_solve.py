@@ -63,6 +63,7 @@ def test_factors_meet_the_budgets_and_the_certificate(counts, P):
                 cos = W[rows[0]] @ W[j] / (group.norm_w * other.norm_w)
                 assert cos == pytest.approx(found.cos_between[r, q], abs=1e-11)
     assert found.certificate.residuals["stationarity"] < 1e-10
+    assert found.certificate.residuals["gap_of_decrease"] < 1e-9
     assert all(abs(found.certificate.residuals[f"budget_{x}"]) < 1e-13 for x in "WH")
 
 
@@ -163,6 +164,12 @@ def test_large_budgets_restore_the_frame():
 def test_budgets_at_the_edge_of_float64(counts, P):
     found = solve(LayerPeeledModel(counts=counts, E_W=1, E_H=P))
     assert 0 < found.objective < 1e-100 and found.relative_gap < 1e-9
+
+
+def test_nearly_equal_counts_at_a_tiny_budget():
+    counts = [2] + [999_999_999_773] * 2 + [1, 1, 4, 999_999_673_638]
+    found = solve(LayerPeeledModel(counts=counts, E_W=1e-12, E_H=1.0))
+    assert found.relative_gap < 1e-11 and found.certificate.residuals["gap_of_decrease"] < 1e-5
 
 
 def test_small_budgets_are_linear():

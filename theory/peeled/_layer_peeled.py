@@ -94,11 +94,14 @@ def _symmetric(model: LayerPeeledModel, relaxed: Relaxed, method: str, options: 
     budget = float((classes - 1) @ found.e + found.s.sum()) / model.budget - 1
     certificate = Certificate(
         lower=found.value - found.gap, upper=found.value, gap=found.gap, method="Frank-Wolfe dual gap",
-        residuals={"stationarity": found.stationarity, "budget_W": budget, "budget_H": budget},
+        residuals={
+            "stationarity": found.stationarity, "budget_W": budget, "budget_H": budget,
+            "gap_of_decrease": found.gap / (model.budget * found.multiplier),
+        },
     )  # fmt: skip
     return build_solution(
         model, factors, certificate, method=method, multiplier=found.multiplier, began=options.began,
-        status="optimal" if found.reached(options.rtol, model.budget) else "tolerance not reached",
+        status="optimal" if found.gap <= options.rtol * found.value else "tolerance not reached",
         averaged=averaged, merge_tol=1e-7 if averaged else 0.0,
     )  # fmt: skip
 

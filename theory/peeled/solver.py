@@ -58,7 +58,8 @@ def solve(
         ``factored`` (p below the rank: descent on W and H; a local solution, reported with the honest gap),
         ``sdp`` (the 2K x 2K semidefinite program in cvxpy; the independent reference).
         An unknown method is refused with the list of those that the model has.
-    rtol : the certified gap over the objective, and over T times the multiplier.
+    rtol : the certified gap over the objective. The Newton methods also strive for it over T times the multiplier
+        (the decrease that the budget buys); ``certificate.residuals["gap_of_decrease"]`` says what they reached.
     max_steps : Newton steps (``groups``, ``dense``), or descent steps per start (``factored``, at least 1000).
     rng : seed or generator for the starts of ``factored``.
     callback : called as ``callback(step, relative_gap)`` at each new certificate.
