@@ -54,7 +54,7 @@ def face_step(
     )  # fmt: skip
     (de, E), change, energy, _ = system.solve(rtol)
     decrement = energy / np.sqrt(budget * mu) + abs(short) / budget
-    if not np.isfinite(decrement) or np.any((point.e + de < 0) & gaps):
+    if not np.isfinite(decrement) or mu + change <= 0 or np.any((point.e + de < 0) & gaps):
         return None
     E[rank:, rank:] = (E[rank:, :rank] / s) @ E[:rank, rank:]
     E[np.arange(rank), np.arange(rank)] += s
