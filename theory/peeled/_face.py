@@ -30,6 +30,16 @@ def face_step(
     point: Point, rank: int, gaps: np.ndarray, mu: float, rtol: float
 ) -> tuple[Point, float, float] | None:
     """One full Newton step; returns point, multiplier and relative decrement, or None if it leaves the face."""
+    try:
+        with np.errstate(all="ignore"):
+            return _face_step(point, rank, gaps, mu, rtol)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _face_step(
+    point: Point, rank: int, gaps: np.ndarray, mu: float, rtol: float
+) -> tuple[Point, float, float] | None:
     program, n, s = point.program, point.program.size, point.s[:rank]
     U, Vt = point.U.copy(), point.Vt.copy()
     a, null_dual, b = np.linalg.svd(U[:, rank:].T @ point.grad_M @ Vt[rank:].T)

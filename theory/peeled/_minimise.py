@@ -86,9 +86,9 @@ def minimise(
     unscaled, program = program, program.rescaled(unit)
     state = start(program, max_steps)
     best = None
-    while state.steps < max_steps and state.eps > 1e-14 * scale:
+    while state.steps < max_steps and state.eps > 1e-14 * scale and not state.failed:
         state.step()
-        if state.decrement < 0.1 and state.centred and state.eps < 0.02 * scale:
+        if not state.failed and state.decrement < 0.1 and state.centred and state.eps < 0.02 * scale:
             found, used = _finish(unscaled, state.point, state.mu, state.eps, rtol, state.steps)
             state.steps += used
             if found is not None:

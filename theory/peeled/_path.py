@@ -34,12 +34,22 @@ class PathState:
     decrement: float = np.inf
     centred: bool = False
     steps: int = 0
+    failed: bool = False
 
     def step(self) -> None:
-        """Shrink the smoothing if the last step allows it, then one Newton step."""
+        """Shrink the smoothing if the last step allows it, then one Newton step; a step into NaN is not taken."""
         if self.centred and self.decrement < 0.3:
             self.eps *= SHRINK
-        self.point, self.mu, length, self.decrement = path_step(self.point, self.mu, self.eps, self.rtol)
+        try:
+            with np.errstate(all="ignore"):
+                moved = path_step(self.point, self.mu, self.eps, self.rtol)
+        except np.linalg.LinAlgError:
+            self.failed = True
+            return
+        if not (np.isfinite(moved[0].value) and np.isfinite(moved[1])):
+            self.failed = True
+            return
+        self.point, self.mu, length, self.decrement = moved
         self.rtol = min(0.1, max(self.decrement, 1e-3))
         self.centred = length >= 0.5 and off_centre(self.point, self.mu, self.eps) < CENTRED
         self.steps += 1
@@ -68,7 +78,9 @@ def start(program: GroupProgram, max_steps: int, lift: float = LIFT) -> PathStat
     classes = np.bincount(parent, program.classes)
     mass = np.bincount(parent, program.classes * program.mass) / classes
     state = start(GroupProgram(mass, classes, program.budget), max_steps, lift / SHRINK)
-    while state.steps < max_steps and not (state.eps <= lift * eps and state.decrement < 0.1 and state.centred):
+    while state.steps < max_steps and not state.failed:
+        if state.eps <= lift * eps and state.decrement < 0.1 and state.centred:
+            break
         state.step()
     # the same logits in the coordinates of the fine groups
     spread = np.zeros((program.size, len(classes)))

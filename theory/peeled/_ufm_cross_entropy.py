@@ -77,6 +77,8 @@ class PenalisedSearch:
         while state.steps < self.max_steps and state.eps > 1e-13 * scale:
             state.step()
             self.steps += 1
+            if state.failed:
+                break
             if state.decrement < 0.1 and state.centred and state.eps < 0.02 * scale:
                 point, rank, gaps = restrict(state.point, state.eps)
                 best = point.e * gaps, point.U[:, :rank], point.s[:rank], point.Vt[:rank].T
