@@ -242,8 +242,9 @@ def _describe(
 
 def _cosines(inner: Inner, zero: np.ndarray, group: np.ndarray) -> np.ndarray:
     """(R, R) cosines; two classes of one factor group use the inner product within it."""
-    square = np.where(zero, np.nan, inner.square)
+    square = np.where(zero | (inner.square <= 0), np.nan, inner.square)
     between = inner.between.copy()
     between[np.diag_indices_from(between)] = inner.within
-    cos = between / np.sqrt(np.outer(square, square))
+    length = np.sqrt(square)
+    cos = between / length[:, None] / length
     return np.clip(cos, -1.0, 1.0)[np.ix_(group, group)]
