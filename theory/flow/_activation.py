@@ -31,6 +31,10 @@ class Activation:
         """Whether the gradient jumps at the kink, so that a flow can slide along it."""
         return self.has_kink and self.power == 1
 
+    def side(self, z: np.ndarray) -> np.ndarray:
+        """The slope m of each unit from the sign of z."""
+        return np.where(z > 0, 1.0, self.slope)
+
     def value(self, z: np.ndarray, m: np.ndarray) -> np.ndarray:
         """``m z^k``."""
         return m * z if self.power == 1 else m * z**self.power

@@ -1,6 +1,7 @@
 """Layers that are linear in their weights and affine in their input, with the two adjoints that gradients need.
 
-Arrays: inputs ``a (..., N, n_in)``, outputs ``z (..., N, n_out)``, flat weights ``w (..., n_weights)``; leading axes broadcast.
+Arrays: inputs ``a (..., N, n_in)``, outputs ``z (..., N, n_out)``, flat weights ``w (..., n_weights)``; leading axes
+broadcast.
 """
 
 from __future__ import annotations
@@ -43,16 +44,21 @@ class Dense:
 
     @property
     def n_weights(self) -> int:
+        """``n_out (n_in + 1)`` with biases, else ``n_out n_in``."""
         return self.n_out * (self.n_in + self.bias)
 
     def _matrix(self, w: np.ndarray) -> np.ndarray:
-        return w[..., : self.n_out * self.n_in].reshape(*w.shape[:-1], self.n_out, self.n_in)
+        if self.bias:
+            w = w[..., : self.n_out * self.n_in]
+        return w.reshape((*w.shape[:-1], self.n_out, self.n_in))
 
     def views(self, w: np.ndarray) -> dict[str, np.ndarray]:
+        """W (..., n_out, n_in) and, where there is one, b (..., n_out)."""
         views = {"W": self._matrix(w)}
         return views | {"b": w[..., self.n_out * self.n_in :]} if self.bias else views
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
+        """Gaussian weights of variance 1 / n_in, biases 0."""
         W = rng.standard_normal(self.n_out * self.n_in) / np.sqrt(self.n_in)
         return np.concatenate([W, np.zeros(self.n_out * self.bias)])
 
@@ -61,6 +67,7 @@ class Dense:
         return a @ self._matrix(w).swapaxes(-1, -2)
 
     def apply(self, w: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """``W a + b``."""
         z = self.apply_linear(w, a)
         return z + w[..., None, self.n_out * self.n_in :] if self.bias else z
 
@@ -71,7 +78,7 @@ class Dense:
     def pull_weights_linear(self, a: np.ndarray, dz: np.ndarray) -> np.ndarray:
         """``sum_n dz_n a_n^T``, flat, with zeros for the bias."""
         W = dz.swapaxes(-1, -2) @ a
-        flat = W.reshape(*W.shape[:-2], -1)
+        flat = W.reshape((*W.shape[:-2], -1))
         if not self.bias:
             return flat
         return np.concatenate([flat, np.zeros((*flat.shape[:-1], self.n_out))], axis=-1)
@@ -86,8 +93,11 @@ class Dense:
     def pull_weights_each(self, a: np.ndarray, dz: np.ndarray) -> np.ndarray:
         """The terms of ``pull_weights`` sample by sample (..., N, n_weights)."""
         W = dz[..., :, None] * a[..., None, :]
-        flat = W.reshape(*W.shape[:-2], -1)
-        return np.concatenate([flat, dz], axis=-1) if self.bias else flat
+        flat = W.reshape((*W.shape[:-2], -1))
+        if not self.bias:
+            return flat
+        return np.concatenate([flat, np.broadcast_to(dz, (*flat.shape[:-1], self.n_out))], axis=-1)
 
     def to_json(self) -> dict[str, object]:
+        """Kind and sizes."""
         return {"kind": "dense", "inputs": self.n_in, "outputs": self.n_out, "bias": self.bias}
