@@ -1,0 +1,96 @@
+r"""Radau IIA collocation with simplified Newton iteration (hairer1996solving): order 2 s - 1, stiffly accurate.
+
+Late in a flow the softmin weights act as Lagrange multipliers of the margin constraints, a problem of index 2: a method must solve its
+stages exactly there. (A linearly implicit one, Rodas5P, was tried: its steps fall like u^{-1/2} from log(1/Loss) = 1e6 on.)
+The tables are computed here from the nodes; a test checks the observed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import roots_jacobi
+
+STAGES = 5
+NODES = np.append((roots_jacobi(STAGES - 1, 1, 0)[0] + 1) / 2, 1.0)
+_powers = np.arange(1, STAGES + 1)
+A = (NODES[:, None] ** _powers / _powers) @ np.linalg.inv(NODES[:, None] ** (_powers - 1))
+A_INVERSE = np.linalg.inv(A)
+_values, _vectors = np.linalg.eig(A_INVERSE)
+_keep = _values.imag > -1e-12  # the real eigenvalue and one of each conjugate pair
+EIGENVALUES = [complex(v) if v.imag > 1e-12 else float(v.real) for v in _values[_keep]]
+TO_MODES = np.linalg.inv(_vectors)[_keep]
+FROM_MODES = _vectors[:, _keep] * np.where(_values[_keep].imag > 1e-12, 2.0, 1.0)
+GAMMA = 1 / next(v for v in EIGENVALUES if isinstance(v, float))
+# embedded formula of order s with weight GAMMA on the left end, as coefficients of the stages
+ERROR = (np.linalg.solve(NODES ** (_powers[:, None] - 1), 1 / _powers - GAMMA * (_powers == 1)) - A[-1]) @ A_INVERSE
+_differences = np.linalg.inv(
+    np.append(0.0, NODES)[:, None] ** np.arange(STAGES + 1)
+)  # interpolation at 0 and the nodes
+NEWTON_STEPS = 9
+NEWTON_TOL = 1e-2  # of the step's tolerance
+
+Rate = Callable[[float, np.ndarray], np.ndarray]
+Solver = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class RadauStep:
+    """One step from (x, y) of length h: the end, the error estimate, and the collocation polynomial."""
+
+    x: float
+    h: float
+    y: np.ndarray
+    end: np.ndarray
+    error: np.ndarray
+    coefficients: np.ndarray  # (s + 1, P) in powers of (x' - x) / h
+
+    def __call__(self, x: float) -> np.ndarray:
+        """The solution inside the step, and its extrapolation; error O(h^(s+1))."""
+        share = (x - self.x) / self.h
+        return self.y + share ** np.arange(STAGES + 1) @ self.coefficients
+
+
+def radau_step(
+    rate: Rate,
+    factor: Callable[[float | complex], Solver],
+    x: float,
+    y: np.ndarray,
+    h: float,
+    rate0: np.ndarray,
+    scale: np.ndarray,
+    before: Callable[[float], np.ndarray] | None,
+) -> RadauStep | None:
+    """One step, or None where the Newton iteration does not contract.
+
+    ``factor(c)`` returns the solver of ``(c - J) k = r`` with J near the Jacobian at (x, y); ``scale`` (P) is the size of one
+    tolerance; ``before`` extrapolates the last step, for a first guess.
+    """
+    solvers = [factor(value / h) for value in EIGENVALUES]
+    Z = np.zeros((STAGES, len(y))) if before is None else np.array([before(x + c * h) - y for c in NODES])
+    last = np.inf
+    for _ in range(NEWTON_STEPS):
+        F = np.array([rate(x + c * h, y + z) for c, z in zip(NODES, Z, strict=True)])
+        defect = TO_MODES @ (F - A_INVERSE @ Z / h)
+        if not np.isfinite(defect).all():
+            return None
+        W = np.array(
+            [
+                solve(d if isinstance(v, complex) else d.real)
+                for v, solve, d in zip(EIGENVALUES, solvers, defect, strict=True)
+            ]
+        )
+        change = (FROM_MODES @ W).real
+        Z = Z + change
+        size = float(np.sqrt(np.mean((change / scale) ** 2)))
+        contraction = size / last
+        if contraction >= 1 or not np.isfinite(size):
+            return None
+        if size * max(contraction / (1 - contraction), 1e-3) < NEWTON_TOL and last < np.inf or size == 0:
+            real = next(solve for v, solve in zip(EIGENVALUES, solvers, strict=True) if isinstance(v, float))
+            error = real(rate0 + ERROR @ Z / (GAMMA * h))  # (I - h gamma J)^-1 (h gamma rate0 + e Z)
+            return RadauStep(x, h, y, y + Z[-1], error, _differences @ np.vstack([np.zeros_like(y), Z]))
+        last = size
+    return None

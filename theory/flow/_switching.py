@@ -1,0 +1,210 @@
+r"""What a flow does at a kink: cross it, slide along it, stick to it, or face a choice.
+
+With ``v-`` and ``v+`` the velocities of the pre-activation for the slopes off and on, a single pair
+
+- crosses where both have one sign; slides where ``v- > 0 > v+``; sticks where ``v- = 0 > v+`` (nothing moves it);
+- is ambiguous where ``v- < 0 < v+``: Clarke's flow is not unique there, and a stated policy decides.
+
+Several pairs at once: where turning a unit on pushes it back (``signal < 0``) the field is the residual of a bounded least
+squares, ``min || g - sum_s beta_s Z_s ||`` over ``0 <= beta_s <= |bound_s|``, whose solution is unique: its optimality conditions
+are those of Filippov (*derived*: the gradient in ``beta_s`` is minus the velocity of ``z_s``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from theory._errors import NotConverged
+from theory.flow._events import Hit
+from theory.flow._field import Field
+from theory.flow._modes import OFF, ON, SLIDING
+from theory.flow._surface import unit_gradients
+
+REST = 1e-10  # a velocity below this share of |grad z| |v| is at rest
+POLICIES = ("off", "on", "raise")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What one pair did: ``crossing``, ``sliding``, ``sticking``, ``release`` or ``ambiguous``, with its two velocities."""
+
+    kind: str
+    sample: int
+    unit: int
+    before: int
+    after: int
+    velocity_off: float
+    velocity_on: float
+
+
+def switch(
+    field: Field, theta: np.ndarray, modes: np.ndarray, hits: list[Hit], *, log: bool, ambiguous: str
+) -> tuple[np.ndarray, list[Switch]]:
+    """The modes (N, units) after the hits, and what happened; theta lies on the kinks of the hits.
+
+    Raises
+    ------
+    NotConverged : an ambiguous point under the policy ``raise``.
+    """
+    modes, switches = modes.copy(), []
+    released: set[tuple[int, int]] = set()
+    leaving = {(hit.sample, hit.unit) for hit in hits if hit.leaves is not None}
+    for n, u in sorted(leaving):
+        ways = {hit.leaves for hit in hits if (hit.sample, hit.unit) == (n, u) and hit.leaves is not None}
+        if len(ways) == 1:  # both at once: nothing arrives at the unit any more, to be decided below
+            after = ways.pop()
+            modes[n, u] = after
+            switches.append(Switch("release", n, u, SLIDING, after, 0.0, 0.0))
+            released.add((n, u))
+    open_pairs = [(hit.sample, hit.unit) for hit in hits if (hit.sample, hit.unit) not in released]
+    if field.network.activation.slides:
+        for group in _groups(field, modes, sorted(set(open_pairs))):
+            switches += _decide(field, theta, modes, group, log=log, ambiguous=ambiguous)
+    else:
+        for n, u in sorted(set(open_pairs)):
+            before, modes[n, u] = int(modes[n, u]), ON - modes[n, u]
+            switches.append(Switch("crossing", n, u, before, int(modes[n, u]), np.nan, np.nan))
+    return modes, switches
+
+
+def _groups(field: Field, modes: np.ndarray, pairs: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Pairs that must be decided together: those of one unit in a two-layer network, else all."""
+    if len(field.network.units) > 1:
+        return [pairs] if pairs else []
+    return [[pair for pair in pairs if pair[1] == unit] for unit in sorted({unit for _, unit in pairs})]
+
+
+def _decide(
+    field: Field,
+    theta: np.ndarray,
+    modes: np.ndarray,
+    hit: list[tuple[int, int]],
+    *,
+    log: bool,
+    ambiguous: str,
+) -> list[Switch]:
+    """Set the modes of the pairs ``hit`` and of the sliding pairs that interact with them (``modes`` is changed)."""
+    sliding = [(int(n), int(u)) for n, u in zip(*np.nonzero(modes == SLIDING), strict=True)]
+    if len(field.network.units) == 1:
+        sliding = [pair for pair in sliding if pair[1] == hit[0][1]]
+    pairs = hit + [pair for pair in sliding if pair not in hit]
+    before = np.array([modes[pair] for pair in pairs])
+    samples, units = (np.array(column) for column in zip(*pairs, strict=True))
+    modes[samples, units] = OFF
+    surface = field.surface(modes)
+    g, signals = field.raw(theta, surface, log=log)
+    Z = unit_gradients(field.network, theta, field.X, surface.slopes, samples, units)
+    if len(surface):
+        g, Z = surface.project(theta, g), surface.project(theta, Z)
+    reach = (1 - field.network.activation.slope) * signals[samples, units]
+    if len(pairs) == 1:
+        after, off, on, kind = _single(g, Z[0], float(reach[0]), ambiguous)
+        modes[pairs[0]] = after
+        return [Switch(kind, *pairs[0], int(before[0]), after, off, on)]
+    modes[samples, units] = _several(field, theta, modes, (samples, units), before, g, Z, reach, log, ambiguous)
+    off = Z @ g
+    on = off + reach * (Z**2).sum(axis=1)
+    return [
+        Switch(_kind(was, int(modes[pair])), *pair, was, int(modes[pair]), float(a), float(b))
+        for pair, was, a, b in zip(pairs, before.tolist(), off, on, strict=True)
+        if pair in hit or was != modes[pair]
+    ]
+
+
+def _kind(before: int, after: int) -> str:
+    return "sliding" if after == SLIDING else "release" if before == SLIDING else "crossing"
+
+
+def _single(g: np.ndarray, z: np.ndarray, reach: float, ambiguous: str) -> tuple[int, float, float, str]:
+    """Mode, velocities and kind of one pair with gradient z (P)."""
+    square = z @ z
+    off = float(z @ g)
+    on = float(off + reach * square)
+    rest = REST * (np.sqrt(square) * np.linalg.norm(g) + abs(reach) * square)
+    if off > rest and on >= -rest:
+        return ON, off, on, "crossing"
+    if off > rest:
+        return SLIDING, off, on, "sliding"
+    if on > rest:  # off <= 0 < on
+        return _policy(ambiguous), off, on, "ambiguous"
+    if off >= -rest and on < -rest:
+        return SLIDING, off, on, "sticking"
+    return OFF, off, on, "crossing"
+
+
+def _policy(ambiguous: str) -> int:
+    if ambiguous == "raise":
+        raise NotConverged(
+            "a pre-activation sits at zero with v- < 0 < v+: the flow is not unique there; choose ambiguous='off' or 'on'."
+        )
+    return ON if ambiguous == "on" else OFF
+
+
+def _several(
+    field: Field,
+    theta: np.ndarray,
+    modes: np.ndarray,
+    where: tuple[np.ndarray, np.ndarray],
+    before: np.ndarray,
+    g: np.ndarray,
+    Z: np.ndarray,
+    reach: np.ndarray,
+    log: bool,
+    ambiguous: str,
+) -> np.ndarray:
+    """Modes of several pairs at once: bounded least squares for those pushed back, the rest cross."""
+    after = np.full(len(before), OFF)
+    pushed = reach < 0
+    others = np.flatnonzero(~pushed)
+    for k in others:  # turning on pulls further: such a pair crosses, it cannot slide stably
+        after[k] = ON if before[k] == OFF else OFF
+    bounds = -reach
+    for _ in range(2 * len(field.network.units) + 2):
+        field_on = g + (reach[others] * (after[others] == ON)) @ Z[others]
+        beta = np.zeros(len(before))
+        if pushed.any():
+            solved = lsq_linear(
+                Z[pushed].T, field_on, bounds=(0, np.maximum(bounds[pushed], 1e-300)), method="bvls", tol=1e-15
+            )
+            beta[pushed] = solved.x
+        velocity = Z @ (field_on - beta @ Z)
+        renewed = _reach(field, theta, modes, where, after, beta, bounds, log)
+        if len(field.network.units) == 1 or np.allclose(renewed, reach, rtol=1e-12, atol=0):
+            break
+        reach, bounds = renewed, -renewed
+        pushed = reach < 0
+        others = np.flatnonzero(~pushed)
+    rest = REST * np.linalg.norm(Z, axis=1) * np.linalg.norm(g)
+    share = np.where(pushed, beta / np.maximum(bounds, 1e-300), 0.0)
+    after = np.where(pushed, SLIDING, after)
+    after = np.where(pushed & (share <= 1e-12) & (velocity < -rest), OFF, after)
+    after = np.where(pushed & (share >= 1 - 1e-12) & (velocity > rest), ON, after)
+    wrong = ~pushed & (((after == ON) & (velocity < -rest)) | ((after == OFF) & (velocity > rest)))
+    if wrong.any():  # neither side is consistent with the crossing: not unique, or a corner
+        after = np.where(wrong, _policy(ambiguous), after)
+    return after
+
+
+def _reach(
+    field: Field,
+    theta: np.ndarray,
+    modes: np.ndarray,
+    where: tuple[np.ndarray, np.ndarray],
+    after: np.ndarray,
+    beta: np.ndarray,
+    bounds: np.ndarray,
+    log: bool,
+) -> np.ndarray:
+    """``(1 - gamma) signal`` at the pairs, with the Clarke weights of the pairs above them."""
+    gamma = field.network.activation.slope
+    surface = field.surface(modes)
+    slopes = surface.slopes.copy()
+    share = np.where(after == ON, 1.0, np.clip(beta / np.maximum(bounds, 1e-300), 0, 1))
+    slopes[where] = gamma + (1 - gamma) * share
+    at = field.forward(theta, surface)
+    G = field.loss.log_slope(at.outputs, field.y) if log else field.loss.slope(at.outputs, field.y)
+    soft = type(at)(at.outputs, at.preactivations, slopes, at.inputs, at.weights)
+    return (1 - gamma) * field.network.gradient(soft, G)[1][where]
