@@ -11,7 +11,6 @@ from theory._errors import InvalidInput
 from theory.flow._activation import Activation
 from theory.flow._layered import Forward
 
-
 LINEAR = Activation(name="linear", slope=1.0)
 
 
