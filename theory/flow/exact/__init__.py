@@ -1,0 +1,1 @@
+"""Closed-form solutions of gradient flow that pin an integrator."""
