@@ -11,8 +11,9 @@ Field = Callable[[np.ndarray], np.ndarray]
 def flow(field: Field, theta0: np.ndarray, times: list[float], *, rtol: float = 3e-14) -> np.ndarray:
     """theta at increasing positive times, one row each."""
     start = np.asarray(theta0, float)
+    rate = lambda t, w: field(w.reshape(start.shape)).ravel()  # noqa: E731
     found = solve_ivp(
-        lambda t, w: field(w), (0, times[-1]), start.ravel(), method="DOP853", rtol=rtol, atol=1e-17, t_eval=times
+        rate, (0, times[-1]), start.ravel(), method="DOP853", rtol=rtol, atol=1e-17, t_eval=times
     )  # fmt: skip
     assert found.success
     return found.y.T.reshape(len(times), *start.shape)
