@@ -10,8 +10,11 @@ from scipy.integrate import solve_ivp
 
 from theory import InvalidInput, NotConverged
 from theory.flow import _law_count
+from theory.flow._activation import as_activation
+from theory.flow._layers import Dense
 from theory.flow.conservation import conservation_drift, conservation_law_count, conserved_quantities
 from theory.flow.networks import (
+    LayeredNetwork,
     convolutional,
     deep_linear,
     diagonal_linear,
@@ -42,6 +45,10 @@ NETWORKS = {
     "convolution 1-D": convolutional((2, 7), (3, 2), 3, stride=2, padding=1, n_outputs=2),
     "convolution 2-D, relu^2": convolutional((1, 4, 5), (2, 3), 2, activation="relu^2"),
     "convolution, linear": convolutional((2, 6), (3, 2), 2, activation="linear"),
+    "dense below a convolution": LayeredNetwork(
+        layers=(Dense(n_in=3, n_out=8), convolutional((2, 4), (3,), 2).layers[0], Dense(n_in=9, n_out=1)),
+        activation=as_activation("leaky_relu"),
+    ),
     "diagonal 2": diagonal_linear(3),
     "diagonal 3": diagonal_linear(3, 3),
     "diagonal 4": diagonal_linear(3, 4),

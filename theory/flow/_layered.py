@@ -17,6 +17,7 @@ import numpy as np
 from theory._arrays import as_floats
 from theory._errors import InvalidInput
 from theory.flow._activation import Activation
+from theory.flow._convolution import Convolution
 from theory.flow._layers import Layer
 
 
@@ -57,6 +58,10 @@ class LayeredNetwork:
         for before, after in pairwise(self.layers):
             if before.n_out != after.n_in:
                 raise InvalidInput(f"a layer of {before.n_out} outputs meets one of {after.n_in} inputs.")
+            if isinstance(before, Convolution) and isinstance(after, Convolution):
+                made, wanted = (before.out_channels, *before.out_size), (after.in_channels, *after.size)
+                if made != wanted:
+                    raise InvalidInput(f"a convolution with outputs {made} meets one with inputs {wanted}.")
 
     @property
     def n_inputs(self) -> int:

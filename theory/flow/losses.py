@@ -139,7 +139,7 @@ class LogisticLoss(_Binary):
 def _log_softplus(z: np.ndarray) -> np.ndarray:
     """``log log(1 + e^z)``, accurate where e^z underflows."""
     with np.errstate(divide="ignore"):  # of the branch that is not taken
-        return np.where(z < -35, z - 0.5 * np.exp(np.minimum(z, 0)), np.log(np.logaddexp(0, z)))
+        return np.where(z < -35, z, np.log(np.logaddexp(0, z)))  # z - e^z / 2 + ...
 
 
 def _inverse_logistic(u: float) -> float:
