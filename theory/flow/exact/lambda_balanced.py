@@ -21,10 +21,10 @@ class LambdaBalanced:
 
     which holds W2 W1 as its lower left block. *derived*: (QQ^T)' = F QQ^T + QQ^T F - (QQ^T)^2; domine2025lazy treat
     square layers. In eigenvectors of F with eigenvalues mu_i it is D K D with
-    D_i^2 = 2 mu_i / (1 - e^{-2 mu_i t}), which is bounded, and K the projector on the columns of [diag(j)^{1/2} V^T Q0; I], its upper block, j_i the integral of
-    e^{2 mu_i s}; the columns are eliminated with their exponents apart, so that neither large t nor modes far apart
-    in speed lose digits. W1 and W2 themselves are known up to one rotation of the hidden layer, which has no closed
-    form; ``solution`` is their product.
+    D_i^2 = 2 mu_i / (1 - e^{-2 mu_i t}), which is bounded, and K the upper block of the projector on the columns of
+    [diag(j)^{1/2} V^T Q0; I], j_i the integral of e^{2 mu_i s}; the columns are eliminated with their exponents apart,
+    so that neither large t nor modes far apart in speed lose digits. W1 and W2 themselves are known up to one rotation
+    of the hidden layer, which has no closed form; ``solution`` is their product.
 
     A direction that the start misses by less than rounding is still found, after about 37 / (difference of
     eigenvalues) units of time, as in any computation with 16 digits.
