@@ -362,6 +362,13 @@ def test_bad_input(call, words):
         call()
 
 
+def test_homogeneity_defect_by_hand():
+    network = two_layer(1, 1, bias=True)
+    theta = network.pack(W1=[[1]], b1=[0], W2=[[1]], b2=[1])  # f(c theta) = c^2 + c on x = 1, so 2 and then 6, not 8
+    assert homogeneity_defect(network, theta, [[1.0]], scales=(2.0,)) == 0.25
+    assert homogeneity_defect(network, theta, [[1.0]], scales=(2.0, 0.5)) == 0.5
+
+
 def test_a_dead_network_has_no_measured_homogeneity():
     with pytest.raises(PreconditionError, match="all zero"):
         homogeneity_defect(NET, THETA, -np.ones((1, 2)))
