@@ -69,7 +69,7 @@ class Field:
         bound = (1 - gamma) * signals[n, u]
         for layer in sorted(set(layers.tolist()), reverse=True)[1:] if len(b) else ():
             above = layers > layer
-            slopes[n[above], u[above]] = _ratio(b[above], bound[above], gamma)
+            slopes[n[above], u[above]] = np.clip(_ratio(b[above], bound[above], gamma), gamma, 1)
             at = self.forward(theta, surface)
             G = self.loss.log_slope(at.outputs, self.y) if log else self.loss.slope(at.outputs, self.y)
             soft = Forward(at.outputs, at.preactivations, slopes, at.inputs, at.weights)
@@ -87,8 +87,7 @@ class Field:
         J = network.jacobian(theta, X, surface.slopes)
         N, K, P = J.shape
         tangent = surface.project(theta, g) if len(surface) else g
-        curved = isinstance(surface, CurvedSurface)
-        if self._blocks is not None and not curved and (N * K + 2) * 2 < P:
+        if self._blocks is not None and not isinstance(surface, CurvedSurface) and (N * K + 2) * 2 < P:
             blocks = _two_layer_blocks(network, at, G, self._blocks)
             if isinstance(surface, FirstLayerSurface):
                 J = surface.project(theta, J.reshape(N * K, P)).reshape(N, K, P)
@@ -97,8 +96,8 @@ class Field:
         flat = J.reshape(N * K, P)
         DJ = np.einsum("nkl,nlp->nkp", D, J).reshape(N * K, P)
         A = network.hessian(theta, X, G, surface.slopes) - flat.T @ DJ + np.outer(g, g)
-        if curved:
-            A = _curved_jacobian(network, theta, surface, A, tangent, surface.coefficients(theta, g))
+        if isinstance(surface, CurvedSurface):
+            A = _curved_jacobian(theta, surface, A, tangent, surface.coefficients(theta, g))
         elif len(surface):
             A = surface.project(theta, surface.project(theta, A).T).T
         return Linearisation(tangent, None, None, None, None, A)
@@ -112,22 +111,12 @@ def _ratio(b: np.ndarray, bound: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def _curved_jacobian(
-    network: LayeredNetwork, theta: np.ndarray, surface: CurvedSurface, A: np.ndarray, v: np.ndarray, b: np.ndarray
+    theta: np.ndarray, surface: CurvedSurface, A: np.ndarray, v: np.ndarray, b: np.ndarray
 ) -> np.ndarray:
     """``dv = P (A + sum_s b_s Hess z_s) - pinv(Z) [v^T Hess z_s]``: the surface turns with theta (*derived*)."""
     basis, solve = _projection(surface.normals(theta))
-    layers = np.searchsorted(network.starts, surface.units, side="right") - 1
-    total, turn = A.copy(), np.zeros((len(b), len(theta)))
-    for s, (n, u, layer) in enumerate(zip(surface.samples, surface.units, layers, strict=True)):
-        if layer == 0:
-            continue  # linear in theta
-        below = network.truncated(int(layer))
-        cut = below.n_parameters
-        G = np.zeros((1, below.n_outputs))
-        G[0, u - network.starts[layer]] = 1.0
-        H = below.hessian(theta[:cut], surface.X[n : n + 1], G, surface.slopes[n : n + 1, : network.starts[layer]])
-        total[:cut, :cut] += b[s] * H
-        turn[s, :cut] = H @ v[:cut]
+    bend, turn = surface.normals.curvature(theta, b, v)
+    total = A + bend
     return total - basis.T @ (basis @ total) - solve.T @ turn
 
 

@@ -207,6 +207,12 @@ class LayeredNetwork:
         parts = [layer.pull_weights(a, d) for layer, a, d in zip(self.layers, at.inputs, deltas, strict=True)]
         return np.concatenate(parts), _joined(signals, at.outputs)
 
+    def pull(self, at: Forward, G: np.ndarray) -> np.ndarray:
+        """``sum_nk G_nk grad f_nk`` (..., P) for batched cotangents G (..., N, K)."""
+        deltas, _ = self._backward(at, G)
+        parts = [layer.pull_weights(a, d) for layer, a, d in zip(self.layers, at.inputs, deltas, strict=True)]
+        return np.concatenate(parts, axis=-1)
+
     def vjp(self, theta: np.ndarray, X: np.ndarray, G: np.ndarray, slopes: np.ndarray | None = None) -> np.ndarray:
         """``sum_nk G_nk grad f_nk`` (P) for cotangents G (N, K)."""
         return self.gradient(self.forward(*self._checked(theta, X), slopes), np.asarray(G, dtype=np.float64))[0]

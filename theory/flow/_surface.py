@@ -22,7 +22,46 @@ from theory.flow._modes import SLIDING, slopes_of
 if TYPE_CHECKING:
     from theory.flow.networks import LayeredNetwork
 
+WELL_CONDITIONED = 1e-4  # ratio of the pivots of a Gram matrix
 RANK_RTOL = 1e-10  # singular values below this share of the largest count as zero
+
+
+class UnitGradients:
+    """Gradients of the pre-activations of chosen (sample, unit) pairs; what does not depend on theta is laid out once."""
+
+    def __init__(
+        self, network: LayeredNetwork, X: np.ndarray, slopes: np.ndarray, samples: np.ndarray, units: np.ndarray
+    ) -> None:
+        self.network, self.shape = network, (len(samples), network.n_parameters)
+        self.layers = np.searchsorted(network.starts, units, side="right") - 1
+        self._parts = []
+        for layer in np.unique(self.layers):
+            rows = np.flatnonzero(self.layers == layer)
+            below = network.truncated(int(layer))
+            distinct, which = np.unique(samples[rows], return_inverse=True)
+            G = np.zeros((len(rows), len(distinct), below.n_outputs))
+            G[np.arange(len(rows)), which, units[rows] - network.starts[layer]] = 1.0
+            self._parts.append((rows, below, X[distinct], slopes[distinct][:, : network.starts[layer]], G))
+
+    def __call__(self, theta: np.ndarray) -> np.ndarray:
+        """Z (pairs, P) at theta (P)."""
+        Z = np.zeros(self.shape)
+        for rows, below, X, slopes, G in self._parts:
+            at = below.forward(theta[: below.n_parameters], X, slopes)
+            Z[rows, : below.n_parameters] = below.pull(at, G)
+        return Z
+
+    def curvature(self, theta: np.ndarray, b: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``sum_s b_s Hess z_s`` (P, P), and the rows ``v^T Hess z_s`` (pairs, P)."""
+        P = self.shape[1]
+        total, turn = np.zeros((P, P)), np.zeros(self.shape)
+        for rows, below, X, slopes, G in self._parts:
+            cut = below.n_parameters
+            if len(below.layers) > 1:  # the first layer is linear in theta
+                total[:cut, :cut] += below.hessian(theta[:cut], X, np.tensordot(b[rows], G, 1), slopes)
+                for row, one in zip(rows, G, strict=True):
+                    turn[row, :cut] = below.hvp(theta[:cut], X, one, v[:cut], slopes)
+        return total, turn
 
 
 def unit_gradients(
@@ -34,19 +73,13 @@ def unit_gradients(
     units: np.ndarray,
 ) -> np.ndarray:
     """Gradients (S, P) of the pre-activations of the pairs (samples, units), one row each."""
-    rows = np.zeros((len(samples), network.n_parameters))
-    layers = np.searchsorted(network.starts, units, side="right") - 1
-    for layer in np.unique(layers):
-        of_layer = np.flatnonzero(layers == layer)
-        below = network.truncated(int(layer))
-        distinct, which = np.unique(samples[of_layer], return_inverse=True)
-        J = below.jacobian(theta[: below.n_parameters], X[distinct], slopes[distinct][:, : network.starts[layer]])
-        rows[of_layer, : below.n_parameters] = J[which, units[of_layer] - network.starts[layer]]
-    return rows
+    return UnitGradients(network, X, slopes, samples, units)(theta)
 
 
 def _projection(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal rows spanning those of A (S, d), and the matrix (S, d) that gives the coefficients ``pinv(A^T)``."""
+    if not np.isfinite(A).all():  # a trial step that went too far, to be refused by its error
+        return np.full_like(A, np.nan), np.full_like(A, np.nan)
     U, s, Vt = np.linalg.svd(A, full_matrices=False)
     rank = int((s > RANK_RTOL * s[0]).sum()) if s.size and s[0] > 0 else 0
     return Vt[:rank], (U[:, :rank] / s[:rank]) @ Vt[:rank]
@@ -121,20 +154,32 @@ class FirstLayerSurface(Surface):
 class CurvedSurface(Surface):
     """Sliding in any layers: the surface ``z_S(theta) = 0`` bends with theta."""
 
-    def normals(self, theta: np.ndarray) -> np.ndarray:
-        """Z (S, P)."""
-        return unit_gradients(self.network, theta, self.X, self.slopes, self.samples, self.units)
+    def __init__(self, network: LayeredNetwork, X: np.ndarray, modes: np.ndarray) -> None:
+        super().__init__(network, X, modes)
+        self.normals = UnitGradients(network, X, self.slopes, self.samples, self.units)
 
     def project(self, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
-        basis, _ = _projection(self.normals(theta))
-        return g - (g @ basis.T) @ basis
+        Z = self.normals(theta)
+        return g - _coefficients(Z, g) @ Z
 
     def coefficients(self, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
-        return -_projection(self.normals(theta))[1] @ g
+        return -_coefficients(self.normals(theta), g)
 
     def retract(self, theta: np.ndarray) -> np.ndarray:
         z = self.network.preactivations(theta, self.X, self.slopes)[self.samples, self.units]
         return theta - z @ _projection(self.normals(theta))[1]
+
+
+def _coefficients(Z: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """c (..., S) of the least ``||g - c Z||``: normal equations where Z is well conditioned, else the SVD."""
+    gram = Z @ Z.T
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(gram))
+        if pivots.min() > WELL_CONDITIONED * pivots.max():
+            return np.linalg.solve(gram, (g @ Z.T).T).T
+    except np.linalg.LinAlgError:
+        pass
+    return g @ _projection(Z)[1].T
 
 
 def make_surface(

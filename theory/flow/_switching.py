@@ -12,6 +12,7 @@ are those of Filippov (*derived*: the gradient in ``beta_s`` is minus the veloci
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from theory.flow._modes import OFF, ON, SLIDING
 from theory.flow._surface import unit_gradients
 
 REST = 1e-10  # a velocity below this share of |grad z| |v| is at rest
+CORNER = 6  # pairs of a corner whose modes are all tried
 POLICIES = ("off", "on", "raise")
 
 
@@ -50,16 +52,14 @@ def switch(
     NotConverged : an ambiguous point under the policy ``raise``.
     """
     modes, switches = modes.copy(), []
-    released: set[tuple[int, int]] = set()
     leaving = {(hit.sample, hit.unit) for hit in hits if hit.leaves is not None}
     for n, u in sorted(leaving):
         ways = {hit.leaves for hit in hits if (hit.sample, hit.unit) == (n, u) and hit.leaves is not None}
-        if len(ways) == 1:  # both at once: nothing arrives at the unit any more, to be decided below
-            after = ways.pop()
-            modes[n, u] = after
-            switches.append(Switch("release", n, u, SLIDING, after, 0.0, 0.0))
-            released.add((n, u))
-    open_pairs = [(hit.sample, hit.unit) for hit in hits if (hit.sample, hit.unit) not in released]
+        # both ends at once: nothing arrives at the unit any more, and from here on v- < 0 < v+
+        unique = len(ways) == 1
+        modes[n, u] = after = ways.pop() if unique else _policy(ambiguous)
+        switches.append(Switch("release" if unique else "ambiguous", n, u, SLIDING, after, 0.0, 0.0))
+    open_pairs = [(hit.sample, hit.unit) for hit in hits if (hit.sample, hit.unit) not in leaving]
     if field.network.activation.slides:
         for group in _groups(field, modes, sorted(set(open_pairs))):
             switches += _decide(field, theta, modes, group, log=log, ambiguous=ambiguous)
@@ -104,13 +104,14 @@ def _decide(
         after, off, on, kind = _single(g, Z[0], float(reach[0]), ambiguous)
         modes[pairs[0]] = after
         return [Switch(kind, *pairs[0], int(before[0]), after, off, on)]
-    modes[samples, units] = _several(field, theta, modes, (samples, units), before, g, Z, reach, log, ambiguous)
+    guess = _several(field, theta, modes, (samples, units), before, g, Z, reach, log)
+    modes[samples, units] = _checked(field, theta, modes, (samples, units), before, guess, log, ambiguous)
     off = Z @ g
     on = off + reach * (Z**2).sum(axis=1)
     return [
         Switch(_kind(was, int(modes[pair])), *pair, was, int(modes[pair]), float(a), float(b))
         for pair, was, a, b in zip(pairs, before.tolist(), off, on, strict=True)
-        if pair in hit or was != modes[pair]
+        if was != modes[pair]
     ]
 
 
@@ -153,7 +154,6 @@ def _several(
     Z: np.ndarray,
     reach: np.ndarray,
     log: bool,
-    ambiguous: str,
 ) -> np.ndarray:
     """Modes of several pairs at once: bounded least squares for those pushed back, the rest cross."""
     after = np.full(len(before), OFF)
@@ -182,10 +182,66 @@ def _several(
     after = np.where(pushed, SLIDING, after)
     after = np.where(pushed & (share <= 1e-12) & (velocity < -rest), OFF, after)
     after = np.where(pushed & (share >= 1 - 1e-12) & (velocity > rest), ON, after)
-    wrong = ~pushed & (((after == ON) & (velocity < -rest)) | ((after == OFF) & (velocity > rest)))
-    if wrong.any():  # neither side is consistent with the crossing: not unique, or a corner
-        after = np.where(wrong, _policy(ambiguous), after)
     return after
+
+
+def _checked(
+    field: Field,
+    theta: np.ndarray,
+    modes: np.ndarray,
+    where: tuple[np.ndarray, np.ndarray],
+    before: np.ndarray,
+    guess: np.ndarray,
+    log: bool,
+    ambiguous: str,
+) -> np.ndarray:
+    """The guess where its velocities and weights bear it out, else the consistent modes with the fewest changes.
+
+    At a corner where turning one unit on frees another, the guess can fail although Filippov's field exists; the corner is
+    small, so all its modes are tried: those that slide against a pull come last, being unstable.
+    """
+    trial = modes.copy()
+
+    def faults(after: np.ndarray) -> tuple[int, int]:
+        trial[where] = after
+        return _faults(field, theta, trial, where, log)
+
+    if faults(guess)[0] == 0:
+        return guess
+    patterns = np.array(list(itertools.product((OFF, ON, SLIDING), repeat=min(len(before), CORNER))))
+    choices = np.tile(guess, (len(patterns), 1))
+    choices[:, : patterns.shape[1]] = patterns
+    order = np.argsort((choices != before).sum(axis=1), kind="stable")
+    unstable: np.ndarray | None = None
+    for after in choices[order]:
+        wrong, pulled = faults(after)
+        if wrong == 0 and pulled == 0:
+            return after
+        if wrong == 0 and unstable is None:
+            unstable = after
+    if unstable is not None:
+        return unstable
+    return np.where(guess == SLIDING, guess, _policy(ambiguous))
+
+
+def _faults(
+    field: Field, theta: np.ndarray, modes: np.ndarray, where: tuple[np.ndarray, np.ndarray], log: bool
+) -> tuple[int, int]:
+    """How many pairs move against their mode or have a weight outside its interval, and how many slide against a pull."""
+    surface = field.surface(modes)
+    g, signals = field.raw(theta, surface, log=log)
+    v = surface.project(theta, g)
+    Z = unit_gradients(field.network, theta, field.X, surface.slopes, *where)
+    velocity, rest = Z @ v, REST * np.linalg.norm(Z, axis=1) * np.linalg.norm(g)
+    after = modes[where]
+    wrong = ((after == ON) & (velocity < -rest)) | ((after == OFF) & (velocity > rest))
+    if not len(surface):
+        return int(wrong.sum()), 0
+    weights = field.weights(theta, surface, g, signals, log=log)
+    sign = np.where(weights.bound > 0, 1.0, -1.0)
+    slack = REST * (abs(weights.bound) + 1e-3 * abs(weights.b).max())
+    outside = np.minimum(sign * weights.b, sign * (weights.bound - weights.b)) < -slack
+    return int(wrong.sum() + outside.sum()), int((weights.bound > 0).sum())
 
 
 def _reach(

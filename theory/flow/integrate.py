@@ -26,8 +26,13 @@ from theory.flow.solution import FlowEvent, FlowSolution, FlowState
 CLOCKS = ("auto", "t", "loss-normalised")
 SEPARATED = 1.0  # log(1/loss) from which s = log log(1/loss) is the clock: every margin is positive there
 AT_REST = 1e-10  # of the largest speed so far: a stationary point
+SLOW, HOVER = (
+    1e-4,
+    40,
+)  # of the largest speed, and steps without a gain of the loss: at rest up to the method's tolerance
 AFTER_EVENT = 0.5  # of the last step, as the first one on a new piece
-CHATTER = 100  # events without progress of the clock
+CHATTER, PROGRESS = 100, 1e-12  # events without progress of the clock, as a share of the longest step
+REWIND = 1e4  # steps after which an explicit clock is counted from 0 again
 
 
 def integrate(
@@ -142,7 +147,7 @@ class _Run:
         self.mode_table: list[np.ndarray] = []
         self.clock_error = self.fastest = 0.0
         self.x = 0.0
-        self._idle, self._last_event = 0, -np.inf
+        self._idle, self._last_event, self._longest = 0, -np.inf, 0.0
 
     # -- the start ---------------------------------------------------------------------------------------------------
 
@@ -172,12 +177,10 @@ class _Run:
                 self._set(after)
                 self._note([s for s in switches if s.kind != "crossing"])
         self.us[0] = field.log_inverse(theta, self.surface)
-        if isinstance(theta0, FlowState) and theta0.clock == LogLogClock.name and self.auto:
+        if isinstance(theta0, FlowState) and theta0.clock == LogLogClock.name and isinstance(self.clock, LossClock):
             self.clock, self.x = LogLogClock(field), theta0.clock_value
-        elif isinstance(theta0, FlowState) and theta0.clock == self.clock.name:
-            self.x = theta0.clock_value
-        else:
-            self._late()
+        elif not self._late() and self.end.kind == "t":
+            self.x = float(np.exp(log_t))
         self.clocks = [self.clock.name]
         self.state = self.clock.state(self.x, theta)
 
@@ -228,6 +231,7 @@ class _Run:
                 watch = Watch(self.field, self.surface, theta, log=self._log) if switching else None
                 piece = stepper.step()
                 length = piece.b - piece.a
+                self._longest = max(self._longest, length)
                 found = first_event(watch, piece) if watch is not None else None
                 kept = piece if watch is None or found is None else settle(watch, stepper, piece, found)
                 if kept is not None and self._record(kept):
@@ -235,14 +239,11 @@ class _Run:
                 if found is not None:
                     self._switch(found.hits)
                     stepper, h = None, AFTER_EVENT * length
-                elif self._bend() or self._late():
-                    stepper, h = (
-                        None,
-                        None
-                        if isinstance(self.clock, LogLogClock) and self.clocks[-1] != self.clock.name
-                        else stepper.h,
-                    )
-                    self.state = self.clock.state(self.x, self.thetas[-1])
+                else:
+                    bent, later = self._bend(), self._late()
+                    if bent or later or self._rewind(stepper.h):
+                        stepper, h = None, None if later else stepper.h
+                        self.state = self.clock.state(self.x, self.thetas[-1])
                 self._finished()
                 if callback is not None:
                     callback(len(self.log_ts) - 1, self.us[-1])
@@ -259,6 +260,13 @@ class _Run:
         if isinstance(self.clock, PlainClock) and self.end.kind == "t":
             return self.end.value
         return np.inf
+
+    def _rewind(self, h: float) -> bool:
+        """Count the clock from 0 again where h would drown in it: the flow is autonomous, and a plateau can last to 1e30."""
+        if isinstance(self.clock, LogLogClock) or self.end.kind == "t" or self.x < REWIND * h:
+            return False
+        self.x, self._last_event = 0.0, self._last_event - self.x
+        return True
 
     def _record(self, piece: Piece) -> bool:
         """Add a piece; True where the requested end lies on it (the piece is cut there)."""
@@ -306,9 +314,8 @@ class _Run:
 
     def _log_time(self, piece: Piece, x: float) -> float:
         """log t at x inside the piece."""
-        if isinstance(piece.clock, PlainClock):
-            with np.errstate(divide="ignore"):
-                return float(np.log(x))
+        if self.end.kind == "t" and isinstance(piece.clock, PlainClock):
+            return float(np.log(x))
         return float(np.logaddexp(self.log_t, piece.clock.log_time(piece.a, x, piece.path, piece.surface)))
 
     def _switch(self, hits: list[Hit]) -> None:
@@ -321,7 +328,7 @@ class _Run:
                 onto[hit.sample, hit.unit] = SLIDING
             theta = self.field.surface(onto).retract(theta)
         after, switches = switch(self.field, theta, modes, hits, log=self._log, ambiguous=self.ambiguous)
-        if self.x - self._last_event > 1e-13 * max(1.0, abs(self.x)):
+        if self.x - self._last_event > PROGRESS * self._longest:
             self._idle = 0
         self._idle, self._last_event = self._idle + 1, self.x
         if self._idle > CHATTER + modes.size:
@@ -376,8 +383,15 @@ class _Run:
             v = self.field.velocity(self.thetas[-1], self.surface, log=self._log)
             speed = float(np.linalg.norm(v))
             self.fastest = max(self.fastest, speed)
-            if speed <= AT_REST * self.fastest and (kind != "t" or speed == 0):
+            resting = speed <= AT_REST * self.fastest or (speed <= SLOW * self.fastest and self._hovers())
+            if speed == 0 or (resting and kind != "t"):
                 self.status = FlowStatus.STATIONARY
+
+    def _hovers(self) -> bool:
+        """Whether the loss has not gained a digit for many steps: an explicit method cannot come closer to rest."""
+        if len(self.us) <= HOVER:
+            return False
+        return bool(self.us[-1] - max(self.us[:-HOVER]) <= 1e-13 * max(1.0, abs(self.us[-1])))
 
     def _margin_is_converged(self) -> bool:
         """Whether q_min / ||theta||^L changed by less than 1e-6 since log(1/loss) was half of what it is."""
