@@ -153,15 +153,16 @@ def _into_and_out(network: LayeredNetwork, theta: np.ndarray) -> list[tuple[np.n
         if f"b{index}" in views:
             A = np.concatenate([A, views[f"b{index}"].reshape(*into.shape[:lead], c, -1)], axis=-1)
         B = out.reshape(*out.shape[:lead], out.shape[lead], c, -1)
-        pairs.append((A, np.moveaxis(B, lead + 1, -1).reshape(*out.shape[:lead], -1, c)))
+        pairs.append((A, B.swapaxes(-1, -2).reshape(*out.shape[:lead], -1, c)))
     return pairs
 
 
 def _forms(network: LayeredNetwork, left: np.ndarray, right: np.ndarray) -> dict[str, np.ndarray]:
     """The bilinear forms whose values on (theta, theta) are conserved; leading axes of either side broadcast."""
     sigma, forms = network.activation, {}
-    pairs = zip(_into_and_out(network, left), _into_and_out(network, right), strict=True)
-    for index, ((A, B), (C, D)) in enumerate(pairs, start=1):
+    here = _into_and_out(network, left)
+    there = here if right is left else _into_and_out(network, right)
+    for index, ((A, B), (C, D)) in enumerate(zip(here, there, strict=True), start=1):
         if sigma.power == 1 and not sigma.has_kink:
             forms[f"balance{index}"] = B.swapaxes(-1, -2) @ D - A @ C.swapaxes(-1, -2)
         else:
