@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from simulations.cli import collapse_metrics, compare, demo, peel, threshold
+from simulations.cli import collapse_metrics, compare, demo, flow, peel, threshold
 from theory._errors import NotConverged, TheoryError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("peel")(peel.peel)
 app.command("threshold")(threshold.threshold)
 app.command("compare")(compare.compare)
 app.command("collapse-metrics")(collapse_metrics.collapse_metrics)
+app.command("flow")(flow.flow)
 app.command("demo")(demo.demo)
 
 

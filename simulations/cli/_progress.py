@@ -18,12 +18,15 @@ class Progress:
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, step: int, relative_gap: float) -> None:
-        """Draw the step and the gap, at most five times a second."""
+        """Draw the step and the gap."""
+        self.draw(f"step {step}, relative gap {relative_gap:.1e}")
+
+    def draw(self, text: str) -> None:
+        """Draw the line, at most five times a second."""
         now = time.monotonic()
         if self._terminal and now - self._began > PATIENCE and now - self._drawn > PERIOD:
             self._drawn = now
-            print(f"\r{self.name}: step {step}, relative gap {relative_gap:.1e}\x1b[K", end="", file=sys.stderr)
-            sys.stderr.flush()
+            print(f"\r{self.name}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         return self

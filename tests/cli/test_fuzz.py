@@ -1,4 +1,4 @@
-"""Whatever the arguments, ``theory peel`` and ``theory threshold`` answer, or say one sentence; never a traceback."""
+"""Whatever the arguments, ``theory peel``, ``threshold`` and ``flow`` answer, or say one sentence; never a traceback."""
 
 from __future__ import annotations
 
@@ -115,6 +115,36 @@ def test_threshold(parts):
 def test_models(parts):
     command, *rest = parts
     check([command, *(word for part in rest for word in part)])
+
+
+TABLES = ("x1,x2,y\n1,2,1\n-1,1,-1\n", "x,y\n1,1\n2,-1\n", "1,0,1\n0,1,2\n1,1,0\n", "x,y\n0,0\n", "x,y\n1e300,1\n",
+          "x,y\ninf,1\n", "x,y\n1e-300,1\n-1,-1\n")  # fmt: skip
+
+
+@settings(QUICK, max_examples=100)
+@given(
+    st.sampled_from(TABLES) | text,
+    st.tuples(
+        option("--network", st.sampled_from(["linear", "deep-relu", "diagonal", "two-layer-quadratic", "relu"])),
+        option("--width", st.sampled_from(["1", "2", "5", "0", "-1", "x"])),
+        option("--depth", st.sampled_from(["1", "2", "5", "0", "-1"])),
+        option("--bias", st.sampled_from(["first", "all", ""])),
+        option("--slope", st.sampled_from(["0.1", "1", "nan"])),
+        option("--loss", st.sampled_from(["exponential", "logistic", "cross_entropy", "square", "hinge"])),
+        option(
+            "--until", st.sampled_from(["t:1", "log-t:1", "log-loss:1e3", "stationary", "t:nan", "t:1e400", "t", ""])
+        ),
+        option("--scale", numbers),
+        option("--rtol", numbers),
+        option("--labels-column", st.sampled_from(["x1", "y", ""])),
+        st.sampled_from([[], ["--balanced"]]),
+        st.sampled_from([[], ["--json"]]),
+    ),
+)
+def test_flow(tmp_path_factory, table, parts):
+    path = tmp_path_factory.getbasetemp() / "fuzz.csv"
+    path.write_text(table, encoding="utf-8", newline="")
+    check(["flow", "--data", str(path), "--max-steps", "4", *(word for part in parts for word in part)])
 
 
 @QUICK

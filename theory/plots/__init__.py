@@ -5,6 +5,9 @@ pyplot figure is made, otherwise pyplot is not imported.
 """
 
 from theory.plots._comparison import comparison, comparison_axes, comparison_size
+from theory.plots._flow import flow_kkt, flow_loss, flow_margin
+from theory.plots._flow_plane import decision_boundary, flow_fit, neuron_directions
+from theory.plots._flow_spectrum import singular_values
 from theory.plots._gram import gram
 from theory.plots._maps import penalty_map, threshold_map
 from theory.plots._phase_curve import phase_curve
@@ -17,10 +20,17 @@ __all__ = [
     "comparison",
     "comparison_axes",
     "comparison_size",
+    "decision_boundary",
+    "flow_fit",
+    "flow_kkt",
+    "flow_loss",
+    "flow_margin",
     "gram",
+    "neuron_directions",
     "penalty_map",
     "phase_curve",
     "regularization_path",
+    "singular_values",
     "spectrum",
     "threshold_map",
 ]
