@@ -34,8 +34,8 @@ class SaxeModes:
     Examples
     --------
     >>> form = SaxeModes(S=[[3.0, 0], [0, 1]], u0=[0.1, 0.1])
-    >>> bool(np.abs(form.modes(form.half_times) - [[1.5, 0.17], [2.7, 0.5]]).max() < 0.3)
-    True
+    >>> np.diag(form.modes(form.half_times)).round(12).tolist()
+    [1.5, 0.5]
     """
 
     S: np.ndarray
