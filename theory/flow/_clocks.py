@@ -4,7 +4,8 @@ r"""The clocks of a flow, and what time is in them.
 - ``loss-normalised`` tau, ``dtau = Loss dt``: ``dtheta/dtau = grad u``, u = log(1/Loss); nothing overflows or underflows.
 - ``log-log``, ``s = log u`` once u >= 1. State ``phi = theta e^{-s/L}`` = direction times e^{log-norm - s/L}:
   ``dphi/ds = e^{s(1 - 1/L)} v / ||v||^2 - phi/L`` with v = grad u at theta (*derived*: du/dtau = ||v||^2). For a homogeneous
-  network phi tends to the solution of the margin problem and ``||phi||^{-L}`` is the smoothed margin; the state needs no
+  network phi tends to the solution of the margin problem and ``||phi||^{-L}`` is the smoothed margin; the state
+  needs no
   normalisation, and ``u(theta) = e^s`` is an invariant that measures the error.
 
 Where the flow slides, v is the tangential part, and ``du/dtau = <grad u, v> = ||v||^2`` still holds.
@@ -21,7 +22,6 @@ from theory.flow._field import Field, Solver
 from theory.flow._surface import Surface
 
 NARROW, WIDE = np.polynomial.legendre.leggauss(8), np.polynomial.legendre.leggauss(20)
-COARSE = np.polynomial.legendre.leggauss(4)
 HORIZON = 40.0  # e^-40 of a time increment is below rounding
 
 
@@ -67,7 +67,7 @@ class LossClock(Clock):
 
     def log_time(self, a: float, b: float, path: Callable[[float], np.ndarray], surface: Surface) -> float:
         """Quadrature of ``dt = e^u dtau`` on the interpolant."""
-        nodes, weights = COARSE
+        nodes, weights = NARROW
         u = np.array([self.field.log_inverse(path(a + (b - a) * (1 + x) / 2), surface) for x in nodes])
         return float(u.max() + np.log(np.exp(u - u.max()) @ weights * (b - a) / 2))
 

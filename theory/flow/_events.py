@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from theory.flow._field import Field, Weights
 from theory.flow._modes import ON, SLIDING
@@ -16,7 +15,7 @@ INTERIOR = 6  # samples of each step, its end included
 Z_RTOL = 1e-12  # of the unit's largest pre-activation
 WEIGHT_RTOL = 1e-11  # of the weight's interval
 WEIGHT_FLOOR = 1e-15  # of the largest interval: rounding of a weight that ought to be zero
-SETTLE_STEPS = 4
+LOCATE_STEPS, SETTLE_STEPS = 60, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,7 @@ class Watch:
         modes = surface.modes
         self._sign = np.where(modes == ON, 1.0, -1.0).ravel()
         self._free = (modes != SLIDING).ravel()
+        self.kinks = int(self._free.sum())
         at = field.forward(theta, surface)
         size = abs(at.preactivations).max(axis=0, initial=0.0)
         self.tolerance = np.broadcast_to(Z_RTOL * size, modes.shape).ravel()[self._free]
@@ -59,16 +59,19 @@ class Watch:
             values = np.concatenate([values, self._inside(weights)])
         self.start = values + self.tolerance
 
+    def crossings(self, theta: np.ndarray) -> np.ndarray:
+        """The oriented pre-activations alone, raised by their tolerances."""
+        z = self.field.forward(theta, self.surface).preactivations
+        return (self._sign * z.ravel())[self._free] + self.tolerance[: self.kinks]
+
     def __call__(self, theta: np.ndarray) -> np.ndarray:
         """All switching functions, raised by their tolerances: negative means beyond the boundary."""
         field, surface = self.field, self.surface
         if not len(surface):
-            z = field.forward(theta, surface).preactivations
-            return (self._sign * z.ravel())[self._free] + self.tolerance
-        z = field.forward(theta, surface).preactivations
+            return self.crossings(theta)
         g, signals = field.raw(theta, surface, log=self.log)
         weights = field.weights(theta, surface, g, signals, log=self.log)
-        return np.concatenate([(self._sign * z.ravel())[self._free], self._inside(weights)]) + self.tolerance
+        return np.concatenate([self.crossings(theta), self._inside(weights) + self.tolerance[self.kinks :]])
 
     def _inside(self, weights: Weights) -> np.ndarray:
         """How far each b is from the two ends of its interval."""
@@ -89,29 +92,84 @@ def first_event(watch: Watch, piece: Piece) -> Event | None:
 
     Between samples a parabola through three values tells where a double crossing could hide; it is looked at as well.
     """
-    xs = piece.a + (piece.b - piece.a) * np.arange(INTERIOR + 1) / INTERIOR
-    xs[-1] = piece.b
-    values = np.array([watch.start, *(watch(piece.theta(x)) for x in xs[1:])])
-    xs, values = _with_dips(watch, piece, xs, values)
-    beyond = values < 0
-    beyond[0] = False
-    if not beyond.any():
+    xs, values = [piece.a], [watch.start]
+    for k in range(1, INTERIOR + 1):
+        xs.append(piece.b if k == INTERIOR else piece.a + (piece.b - piece.a) * k / INTERIOR)
+        values.append(watch(piece.theta(xs[-1])))
+        if k > 1:
+            dip = _dip(watch, piece, xs[-3:], values[-3:])
+            if dip is not None:
+                return _locate(watch, piece, *dip)
+        if values[-1].min(initial=0.0) < 0:
+            return _locate(watch, piece, xs, values)
+    return None
+
+
+def _dip(
+    watch: Watch, piece: Piece, xs: list[float], values: list[np.ndarray]
+) -> tuple[list[float], list[np.ndarray]] | None:
+    """A bracket where a function dips below zero and returns between three positive samples."""
+    left, mid, right = values
+    # the parabola's lowest point lies below mid by at most |right - left| / 4 while it is between the samples
+    some = np.flatnonzero((mid < abs(right - left) / 4) & (left > 0) & (mid > 0) & (right > 0))
+    if not some.size:
         return None
-    k = int(np.argmax(beyond.any(axis=1)))
-    candidates = np.flatnonzero(beyond[k])
+    left, mid, right = left[some], mid[some], right[some]
+    curve, slope = left - 2 * mid + right, (right - left) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift, depth = -slope / curve, slope**2 / (2 * curve)
+    for k in np.flatnonzero((curve > 0) & (depth > mid) & (abs(shift) < 1)):
+        low = xs[1] + shift[k] * (xs[2] - xs[1])
+        at = watch(piece.theta(low))
+        if at[some[k]] < 0:
+            before = 1 if shift[k] > 0 else 0
+            return [xs[before], low], [values[before], at]
+    return None
 
-    def least(x: float) -> float:
-        return float(watch(piece.theta(x))[candidates].min())
 
-    if values[k - 1, candidates].min() <= 0:
-        root = xs[k - 1]
-    else:
-        root = float(brentq(least, xs[k - 1], xs[k], xtol=4e-16 * max(1.0, abs(xs[k])), rtol=1e-15, maxiter=200))
-    at = watch(piece.theta(root))
-    first = int(candidates[np.argmin(at[candidates])])
-    near = np.flatnonzero(at <= 100 * watch.tolerance)
-    hits = sorted(set(near.tolist()) & set(candidates.tolist()) | {first})
-    return Event(root, first, [watch.hit(index) for index in hits])
+def _locate(watch: Watch, piece: Piece, xs: list[float], values: list[np.ndarray]) -> Event:
+    """The first zero before the last of the samples, where some functions are negative, by inverse interpolation.
+
+    One function is followed; wherever another turns out to be negative there, its zero is earlier and it takes over.
+    """
+    candidates = np.flatnonzero(values[-1] < 0)
+    look = watch.crossings if candidates[-1] < watch.kinks else watch
+    a, b = xs[-2], xs[-1]
+    high, low = values[-2][candidates], values[-1][candidates]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(high > low, high / (high - low), 0.0)  # zeros of the chords
+    first, x = int(candidates[np.argmin(share)]), a + max(float(share.min()), 0.0) * (b - a)
+    points = [(s, v) for s, v in zip(xs[-3:], values[-3:], strict=True)]
+    if values[-2][first] <= 0:
+        x = a
+    for _ in range(LOCATE_STEPS):
+        at = look(piece.theta(x))
+        if x == a:
+            break
+        points.append((x, at))
+        worst = int(candidates[np.argmin(at[candidates] / watch.tolerance[candidates])])
+        if at[worst] < -watch.tolerance[worst]:
+            first, b = worst, x
+        elif abs(at[first]) <= watch.tolerance[first] or b - a <= 4e-16 * max(1.0, abs(b)):
+            break
+        else:
+            a = x
+        x = _inverse_interpolation([(s, float(v[first])) for s, v in points[-4:]])
+        if not a < x < b:
+            x = (a + b) / 2
+    near = set(np.flatnonzero(at <= 100 * watch.tolerance[: len(at)]).tolist()) & set(candidates.tolist())
+    return Event(x, first, [watch.hit(index) for index in sorted(near | {first})])
+
+
+def _inverse_interpolation(points: list[tuple[float, float]]) -> float:
+    """x where the polynomial through (f, x) has f = 0 (Neville); NaN where two values of f agree."""
+    x, f = [p[0] for p in points], [p[1] for p in points]
+    for gap in range(1, len(points)):
+        for i in range(len(points) - gap):
+            if f[i] == f[i + gap]:
+                return np.nan
+            x[i] = (f[i] * x[i + 1] - f[i + gap] * x[i]) / (f[i] - f[i + gap])
+    return x[0]
 
 
 def settle(watch: Watch, stepper: Stepper, piece: Piece, event: Event) -> Piece | None:
@@ -131,20 +189,3 @@ def settle(watch: Watch, stepper: Stepper, piece: Piece, event: Event) -> Piece 
             break
         x = min(x - value / slope, piece.b)
     return cut
-
-
-def _with_dips(watch: Watch, piece: Piece, xs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Samples joined by the lowest points of parabolas that dip below zero between positive samples."""
-    left, mid, right = values[:-2], values[1:-1], values[2:]
-    curve, slope = left - 2 * mid + right, (right - left) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift = np.where(curve > 0, -slope / curve, 0.0)
-        lowest = mid - 0.5 * np.where(curve > 0, slope**2 / curve, 0.0)
-    dips = (lowest < 0) & (abs(shift) < 1) & (left > 0) & (mid > 0) & (right > 0)
-    if not dips.any():
-        return xs, values
-    step = xs[1] - xs[0]
-    extra = np.unique([xs[k + 1] + shift[k, i] * step for k, i in zip(*np.nonzero(dips), strict=True)])[:12]
-    rows = np.array([watch(piece.theta(x)) for x in extra])
-    order = np.argsort(np.concatenate([xs, extra]), kind="stable")
-    return np.concatenate([xs, extra])[order], np.vstack([values, rows])[order]

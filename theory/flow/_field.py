@@ -12,7 +12,7 @@ from theory.flow._layers import Dense
 from theory.flow._modes import SLIDING
 from theory.flow._surface import CurvedSurface, FirstLayerSurface, Surface, _projection, make_surface
 from theory.flow.losses import Loss
-from theory.flow.networks import Forward, LayeredNetwork
+from theory.flow.networks import Forward, LayeredNetwork, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,17 @@ Solver = Callable[[np.ndarray], np.ndarray]
 class Field:
     """``-grad Loss`` and ``grad u``, u = log(1/Loss), for a network on data; counts its evaluations."""
 
-    def __init__(self, network: LayeredNetwork, X: np.ndarray, y: np.ndarray, loss: Loss) -> None:
+    def __init__(self, network: Network, X: np.ndarray, y: np.ndarray, loss: Loss) -> None:
         self.network, self.X, self.y, self.loss = network, X, y, loss
         self.evaluations = self.jacobians = 0
         self._cache: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
         self._blocks = _block_index(network)
+
+    @property
+    def layered(self) -> LayeredNetwork:
+        """The network, where it has units that switch."""
+        assert isinstance(self.network, LayeredNetwork)
+        return self.network
 
     def surface(self, modes: np.ndarray) -> Surface:
         """The sliding surface of these modes."""
@@ -178,12 +184,14 @@ class Linearisation:
         return solve
 
 
-def _block_index(network: LayeredNetwork) -> np.ndarray | None:
+def _block_index(network: Network) -> np.ndarray | None:
     """Positions in theta (m, d' + K) of the weights into and out of each unit of a two-layer network without output bias."""
-    layers = getattr(network, "layers", ())
-    if len(layers) != 2 or not all(isinstance(layer, Dense) for layer in layers) or layers[1].bias:
+    layers = network.layers if isinstance(network, LayeredNetwork) else ()
+    if len(layers) != 2:
         return None
     first, second = layers
+    if not isinstance(first, Dense) or not isinstance(second, Dense) or second.bias:
+        return None
     m, d, K = first.n_out, first.n_in, second.n_out
     rows = np.arange(m * d).reshape(m, d)
     if first.bias:
@@ -192,11 +200,11 @@ def _block_index(network: LayeredNetwork) -> np.ndarray | None:
     return np.hstack([rows, out])
 
 
-def _two_layer_blocks(network: LayeredNetwork, at: Forward, G: np.ndarray, index: np.ndarray) -> np.ndarray:
+def _two_layer_blocks(network: Network, at: Forward, G: np.ndarray, index: np.ndarray) -> np.ndarray:
     """``sum G Hess f`` of a two-layer network: one block (d' + K) per unit, which couples only its own weights."""
     sigma, z, m = network.activation, at.preactivations, at.slopes
     X = at.inputs[0]
-    if network.layers[0].bias:
+    if index.shape[1] > X.shape[1] + G.shape[1]:  # a bias in the first layer
         X = np.hstack([X, np.ones((len(X), 1))])
     d, K = X.shape[1], G.shape[1]
     out = np.zeros((len(index), d + K, d + K))

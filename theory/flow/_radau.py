@@ -1,6 +1,7 @@
 r"""Radau IIA collocation with simplified Newton iteration (hairer1996solving): order 2 s - 1, stiffly accurate.
 
-Late in a flow the softmin weights act as Lagrange multipliers of the margin constraints, a problem of index 2: a method must solve its
+Late in a flow the softmin weights act as Lagrange multipliers of the margin constraints, a problem of index 2: a
+method must solve its
 stages exactly there. (A linearly implicit one, Rodas5P, was tried: its steps fall like u^{-1/2} from log(1/Loss) = 1e6 on.)
 The tables are computed here from the nodes; a test checks the observed order.
 """

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import DOP853
+from scipy.integrate import DOP853, RK45
 
 from theory._errors import NotConverged
 from theory.flow._clocks import Clock, LogLogClock
 from theory.flow._radau import STAGES, RadauStep, radau_step
 from theory.flow._surface import Surface
 
+SHORT_SHARE = 0.1  # of the tolerance for RK45, whose interpolant is of order 4
 LOOK_AHEAD = 0.6  # of the step: Newton overshoots where a softmin weight grows beyond the Jacobian's
 
 
@@ -33,7 +34,7 @@ class Piece:
 
 
 class ExplicitStepper:
-    """DOP853 (order 8, interpolant of order 7) with scipy's control of the step."""
+    """DOP853 (order 8, interpolant of order 7), or RK45 where switches come faster than DOP853 steps; scipy's control."""
 
     def __init__(
         self,
@@ -45,19 +46,17 @@ class ExplicitStepper:
         h: float | None,
         rtol: float,
         atol: float,
+        *,
+        short: bool,
     ) -> None:
-        self.clock, self.surface = clock, surface
+        self.clock, self.surface, self.short = clock, surface, short
         first = None if h is None else min(h, end - x)
+        method, share = (RK45, SHORT_SHARE) if short else (DOP853, 1.0)
         with np.errstate(over="ignore", invalid="ignore"):
-            self._solver = DOP853(
+            self._solver = method(
                 lambda x, y: clock.rate(x, y, surface),
-                x,
-                state,
-                end,
-                first_step=first,
-                rtol=max(rtol, 3e-14),
-                atol=atol,
-            )
+                x, state, end, first_step=first, rtol=max(share * rtol, 3e-14), atol=share * atol,
+            )  # fmt: skip
 
     def step(self) -> Piece:
         """The next step.
@@ -98,7 +97,7 @@ class ImplicitStepper:
         atol: float,
     ) -> None:
         self.clock, self.surface, self.x, self.state, self.end = clock, surface, x, state, end
-        self.h = 1e-3 if h is None else h
+        self.h, self.short = (1e-3 if h is None else h), False
         self.rtol, self.atol = rtol, atol
         self._before: Callable[[float], np.ndarray] | None = None
 
@@ -158,9 +157,18 @@ Stepper = ExplicitStepper | ImplicitStepper
 
 
 def make_stepper(
-    clock: Clock, surface: Surface, x: float, state: np.ndarray, end: float, h: float | None, rtol: float, atol: float
+    clock: Clock,
+    surface: Surface,
+    x: float,
+    state: np.ndarray,
+    end: float,
+    h: float | None,
+    rtol: float,
+    atol: float,
+    *,
+    short: bool = False,
 ) -> Stepper:
     """The stepper that suits the clock, from x towards ``end``; ``h`` is a first length, None to choose."""
     if isinstance(clock, LogLogClock):
         return ImplicitStepper(clock, surface, x, state, end, h, rtol, atol)
-    return ExplicitStepper(clock, surface, x, state, end, h, rtol, atol)
+    return ExplicitStepper(clock, surface, x, state, end, h, rtol, atol, short=short)

@@ -1,18 +1,21 @@
 r"""Where a flow slides: the tangent projection, and the Clarke weights that hold it on the kinks.
 
-Let S be the sliding (unit, sample) pairs, ``Z`` the gradients of their pre-activations taken with slope ``gamma`` at every
+Let S be the sliding (unit, sample) pairs, ``Z`` the gradients of their pre-activations taken with slope ``gamma`` at
+every
 sliding unit, and ``g`` the gradient with the same slopes. With Clarke weights ``m_s`` in [gamma, 1] the field is
 ``g + sum_s b_s Z_s``, ``b_s = (m_s - gamma) * signal_s(m)``, and it must keep ``z_S = 0``: ``Z (g + Z^T b) = 0``. So
 
-- the sliding field is the orthogonal projection of g on the tangent space, whatever the layers of S (*derived*: a unit above
+- the sliding field is the orthogonal projection of g on the tangent space, whatever the layers of S (*derived*: a
+unit above
   another sliding unit sees it through ``z = 0``, whose derivative along the field vanishes for every weight); and
-- ``m_s`` follows from ``b_s`` from the top layer down, because ``signal_s`` depends on the weights of higher layers only. The
+- ``m_s`` follows from ``b_s`` from the top layer down, because ``signal_s`` depends on the weights of higher layers
+only. The
   multilinear system of several sliding layers is therefore triangular: no Newton iteration is needed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -20,7 +23,7 @@ from theory.flow._layers import Dense
 from theory.flow._modes import SLIDING, slopes_of
 
 if TYPE_CHECKING:
-    from theory.flow.networks import LayeredNetwork
+    from theory.flow.networks import LayeredNetwork, Network
 
 WELL_CONDITIONED = 1e-4  # ratio of the pivots of a Gram matrix
 RANK_RTOL = 1e-10  # singular values below this share of the largest count as zero
@@ -88,7 +91,7 @@ def _projection(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Surface:
     """The modes of a flow as data, with the projection that they imply. Immutable; one per smooth piece."""
 
-    def __init__(self, network: LayeredNetwork, X: np.ndarray, modes: np.ndarray) -> None:
+    def __init__(self, network: Network, X: np.ndarray, modes: np.ndarray) -> None:
         self.network, self.X, self.modes = network, X, modes
         self.slopes = slopes_of(modes, network.activation) if modes.size else modes.astype(float)
         self.samples, self.units = np.nonzero(modes == SLIDING)
@@ -183,7 +186,7 @@ def _coefficients(Z: np.ndarray, g: np.ndarray) -> np.ndarray:
 
 
 def make_surface(
-    network: LayeredNetwork,
+    network: Network,
     X: np.ndarray,
     modes: np.ndarray,
     cache: dict[bytes, tuple[np.ndarray, np.ndarray]],
@@ -192,6 +195,7 @@ def make_surface(
     sliding = modes == SLIDING
     if not sliding.any():
         return Surface(network, X, modes)
+    network = cast("LayeredNetwork", network)  # only such networks have units
     if isinstance(network.layers[0], Dense) and not sliding[:, network.starts[1] :].any():
         return FirstLayerSurface(network, X, modes, cache)
     return CurvedSurface(network, X, modes)

@@ -5,7 +5,8 @@ With ``v-`` and ``v+`` the velocities of the pre-activation for the slopes off a
 - crosses where both have one sign; slides where ``v- > 0 > v+``; sticks where ``v- = 0 > v+`` (nothing moves it);
 - is ambiguous where ``v- < 0 < v+``: Clarke's flow is not unique there, and a stated policy decides.
 
-Several pairs at once: where turning a unit on pushes it back (``signal < 0``) the field is the residual of a bounded least
+Several pairs at once: where turning a unit on pushes it back (``signal < 0``) the field is the residual of a bounded
+least
 squares, ``min || g - sum_s beta_s Z_s ||`` over ``0 <= beta_s <= |bound_s|``, whose solution is unique: its optimality conditions
 are those of Filippov (*derived*: the gradient in ``beta_s`` is minus the velocity of ``z_s``).
 """
@@ -43,9 +44,18 @@ class Switch:
 
 
 def switch(
-    field: Field, theta: np.ndarray, modes: np.ndarray, hits: list[Hit], *, log: bool, ambiguous: str
+    field: Field,
+    theta: np.ndarray,
+    modes: np.ndarray,
+    hits: list[Hit],
+    *,
+    log: bool,
+    ambiguous: str,
+    arriving: bool = True,
 ) -> tuple[np.ndarray, list[Switch]]:
     """The modes (N, units) after the hits, and what happened; theta lies on the kinks of the hits.
+
+    ``arriving`` is False at a start on a kink, where no direction of travel tells which side comes next.
 
     Raises
     ------
@@ -62,7 +72,7 @@ def switch(
     open_pairs = [(hit.sample, hit.unit) for hit in hits if (hit.sample, hit.unit) not in leaving]
     if field.network.activation.slides:
         for group in _groups(field, modes, sorted(set(open_pairs))):
-            switches += _decide(field, theta, modes, group, log=log, ambiguous=ambiguous)
+            switches += _decide(field, theta, modes, group, log=log, ambiguous=ambiguous, arriving=arriving)
     else:
         for n, u in sorted(set(open_pairs)):
             before, modes[n, u] = int(modes[n, u]), ON - modes[n, u]
@@ -85,6 +95,7 @@ def _decide(
     *,
     log: bool,
     ambiguous: str,
+    arriving: bool,
 ) -> list[Switch]:
     """Set the modes of the pairs ``hit`` and of the sliding pairs that interact with them (``modes`` is changed)."""
     sliding = [(int(n), int(u)) for n, u in zip(*np.nonzero(modes == SLIDING), strict=True)]
@@ -96,7 +107,7 @@ def _decide(
     modes[samples, units] = OFF
     surface = field.surface(modes)
     g, signals = field.raw(theta, surface, log=log)
-    Z = unit_gradients(field.network, theta, field.X, surface.slopes, samples, units)
+    Z = unit_gradients(field.layered, theta, field.X, surface.slopes, samples, units)
     if len(surface):
         g, Z = surface.project(theta, g), surface.project(theta, Z)
     reach = (1 - field.network.activation.slope) * signals[samples, units]
@@ -104,14 +115,22 @@ def _decide(
         after, off, on, kind = _single(g, Z[0], float(reach[0]), ambiguous)
         modes[pairs[0]] = after
         return [Switch(kind, *pairs[0], int(before[0]), after, off, on)]
-    guess = _several(field, theta, modes, (samples, units), before, g, Z, reach, log)
-    modes[samples, units] = _checked(field, theta, modes, (samples, units), before, guess, log, ambiguous)
     off = Z @ g
     on = off + reach * (Z**2).sum(axis=1)
+    rest = REST * np.linalg.norm(Z, axis=1) * np.linalg.norm(np.vstack([g, reach[:, None] * Z]), axis=1).max()
+    open_choice = np.zeros(len(pairs), dtype=bool) if arriving else (off <= rest) & (on > rest)
+    # turning on a pair with reach >= 0 pulls it further: it cannot slide stably, it crosses
+    side = np.where(before == OFF, ON, OFF) if arriving else np.where(off > rest, ON, OFF)
+    if open_choice.any():
+        side = np.where(open_choice, _policy(ambiguous), side)
+    guess = _several(field, theta, modes, (samples, units), side, g, Z, reach, log)
+    modes[samples, units] = _checked(field, theta, modes, (samples, units), guess, log, ambiguous)
     return [
-        Switch(_kind(was, int(modes[pair])), *pair, was, int(modes[pair]), float(a), float(b))
-        for pair, was, a, b in zip(pairs, before.tolist(), off, on, strict=True)
-        if was != modes[pair]
+        Switch(
+            "ambiguous" if choice else _kind(was, int(modes[pair])), *pair, was, int(modes[pair]), float(v), float(w)
+        )
+        for pair, was, v, w, choice in zip(pairs, before.tolist(), off, on, open_choice, strict=True)
+        if was != modes[pair] or choice
     ]
 
 
@@ -149,22 +168,20 @@ def _several(
     theta: np.ndarray,
     modes: np.ndarray,
     where: tuple[np.ndarray, np.ndarray],
-    before: np.ndarray,
+    side: np.ndarray,
     g: np.ndarray,
     Z: np.ndarray,
     reach: np.ndarray,
     log: bool,
 ) -> np.ndarray:
-    """Modes of several pairs at once: bounded least squares for those pushed back, the rest cross."""
-    after = np.full(len(before), OFF)
+    """Modes of several pairs at once: bounded least squares for those pushed back, the rest go to ``side``."""
     pushed = reach < 0
     others = np.flatnonzero(~pushed)
-    for k in others:  # turning on pulls further: such a pair crosses, it cannot slide stably
-        after[k] = ON if before[k] == OFF else OFF
+    after = np.where(pushed, OFF, side)
     bounds = -reach
     for _ in range(2 * len(field.network.units) + 2):
         field_on = g + (reach[others] * (after[others] == ON)) @ Z[others]
-        beta = np.zeros(len(before))
+        beta = np.zeros(len(side))
         if pushed.any():
             solved = lsq_linear(
                 Z[pushed].T, field_on, bounds=(0, np.maximum(bounds[pushed], 1e-300)), method="bvls", tol=1e-15
@@ -190,14 +207,14 @@ def _checked(
     theta: np.ndarray,
     modes: np.ndarray,
     where: tuple[np.ndarray, np.ndarray],
-    before: np.ndarray,
     guess: np.ndarray,
     log: bool,
     ambiguous: str,
 ) -> np.ndarray:
-    """The guess where its velocities and weights bear it out, else the consistent modes with the fewest changes.
+    """The guess where its velocities and weights bear it out, else the consistent modes nearest to it.
 
-    At a corner where turning one unit on frees another, the guess can fail although Filippov's field exists; the corner is
+    At a corner where turning one unit on frees another, the guess can fail although Filippov's field exists; the
+    corner is
     small, so all its modes are tried: those that slide against a pull come last, being unstable.
     """
     trial = modes.copy()
@@ -208,10 +225,10 @@ def _checked(
 
     if faults(guess)[0] == 0:
         return guess
-    patterns = np.array(list(itertools.product((OFF, ON, SLIDING), repeat=min(len(before), CORNER))))
+    patterns = np.array(list(itertools.product((OFF, ON, SLIDING), repeat=min(len(guess), CORNER))))
     choices = np.tile(guess, (len(patterns), 1))
     choices[:, : patterns.shape[1]] = patterns
-    order = np.argsort((choices != before).sum(axis=1), kind="stable")
+    order = np.argsort((choices != guess).sum(axis=1), kind="stable")
     unstable: np.ndarray | None = None
     for after in choices[order]:
         wrong, pulled = faults(after)
@@ -231,7 +248,7 @@ def _faults(
     surface = field.surface(modes)
     g, signals = field.raw(theta, surface, log=log)
     v = surface.project(theta, g)
-    Z = unit_gradients(field.network, theta, field.X, surface.slopes, *where)
+    Z = unit_gradients(field.layered, theta, field.X, surface.slopes, *where)
     velocity, rest = Z @ v, REST * np.linalg.norm(Z, axis=1) * np.linalg.norm(g)
     after = modes[where]
     wrong = ((after == ON) & (velocity < -rest)) | ((after == OFF) & (velocity > rest))

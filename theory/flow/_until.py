@@ -61,7 +61,8 @@ def as_until(until: str | float | Until, *, exponential_tail: bool) -> Until:
         raise InvalidInput(f"the time t must be positive, but is {until.value:g}.")
     if until.kind == "log-loss" and until.value > LARGEST:
         raise InvalidInput(
-            f"log(1/loss) can be followed up to 1e12, past which float64 loses the softmin weights, but {until.value:g} is asked."
+            f"log(1/loss) can be followed up to 1e12, past which float64 loses the softmin weights, but
+            {until.value:g} is asked."
         )
     if not exponential_tail and until.kind in ("log-loss", "log-t", "margin-converged"):
         raise InvalidInput(

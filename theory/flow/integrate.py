@@ -7,36 +7,22 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from theory._arrays import as_count, as_floats, as_positive
-from theory._errors import InvalidInput, NotConverged
-from theory.flow._clocks import Clock, LogLogClock, LossClock, PlainClock
-from theory.flow._events import Hit, Watch, first_event, settle
+from theory._errors import InvalidInput
 from theory.flow._field import Field
-from theory.flow._modes import SLIDING, modes_of
-from theory.flow._steppers import Piece, Stepper, make_stepper
-from theory.flow._surface import CurvedSurface, Surface
-from theory.flow._switching import POLICIES, Switch, switch
-from theory.flow._until import LARGEST, MARGIN_RTOL, FlowStatus, Until, as_until
+from theory.flow._run import Run
+from theory.flow._switching import POLICIES
+from theory.flow._until import Until, as_until
 from theory.flow.losses import Loss, as_loss
-from theory.flow.networks import LayeredNetwork
-from theory.flow.solution import FlowEvent, FlowSolution, FlowState
+from theory.flow.networks import Network
+from theory.flow.solution import FlowSolution, FlowState
 
 CLOCKS = ("auto", "t", "loss-normalised")
-SEPARATED = 1.0  # log(1/loss) from which s = log log(1/loss) is the clock: every margin is positive there
-AT_REST = 1e-10  # of the largest speed so far: a stationary point
-SLOW, HOVER = (
-    1e-4,
-    40,
-)  # of the largest speed, and steps without a gain of the loss: at rest up to the method's tolerance
-AFTER_EVENT = 0.5  # of the last step, as the first one on a new piece
-CHATTER, PROGRESS = 100, 1e-12  # events without progress of the clock, as a share of the longest step
-REWIND = 1e4  # steps after which an explicit clock is counted from 0 again
 
 
 def integrate(
-    network: LayeredNetwork,
+    network: Network,
     data: tuple[ArrayLike, ArrayLike],
     loss: str | Loss,
     theta0: ArrayLike | FlowState,
@@ -59,11 +45,13 @@ def integrate(
     Parameters
     ----------
     network : what ``fully_connected``, ``convolutional``, ``diagonal_linear``, ... return.
-    data : inputs X (N, d) and labels y (N): -1 and +1 for ``exponential`` and ``logistic``, 0..K-1 for ``cross_entropy``,
+    data : inputs X (N, d) and labels y (N): -1 and +1 for ``exponential`` and ``logistic``, 0..K-1 for
+    ``cross_entropy``,
         targets (N) or (N, K) for ``square``.
     loss : ``exponential``, ``logistic``, ``cross_entropy`` or ``square``.
     theta0 : initial parameters (P), or the ``state`` of an earlier solution, to go on from it.
-    until : ``"margin-converged"``, ``"log-loss:1e4"`` (log(1/Loss)), ``"t:10"`` or a number, ``"log-t:1e6"``, ``"stationary"``.
+    until : ``"margin-converged"``, ``"log-loss:1e4"`` (log(1/Loss)), ``"t:10"`` or a number, ``"log-t:1e6"``,
+    ``"stationary"``.
     clock : ``auto``: t for the square loss and for an end in t, else loss-normalised; then s = log log(1/Loss).
         ``t`` and ``loss-normalised`` keep that clock.
     rtol, atol : error per step, relative and absolute, on the parameters (in s: on theta e^{-s/L}).
@@ -103,7 +91,7 @@ def integrate(
         raise InvalidInput("the loss-normalised clock needs a loss with an exponential tail.")
     if ambiguous not in POLICIES:
         raise InvalidInput(f"ambiguous must be one of {', '.join(POLICIES)}, but is {ambiguous!r}.")
-    run = _Run(
+    run = Run(
         Field(network, X, y, loss),
         end,
         clock,
@@ -118,7 +106,7 @@ def integrate(
     return run.solution()
 
 
-def _problem(network: LayeredNetwork, data: tuple[ArrayLike, ArrayLike], loss: Loss) -> tuple[np.ndarray, np.ndarray]:
+def _problem(network: Network, data: tuple[ArrayLike, ArrayLike], loss: Loss) -> tuple[np.ndarray, np.ndarray]:
     """Checked inputs (N, d) and labels."""
     try:
         inputs, labels = data
@@ -128,300 +116,3 @@ def _problem(network: LayeredNetwork, data: tuple[ArrayLike, ArrayLike], loss: L
     if X.shape[0] == 0 or X.shape[1] != network.n_inputs:
         raise InvalidInput(f"inputs must have shape (N, {network.n_inputs}) with N at least 1, but have {X.shape}.")
     return X, loss.labels(np.asarray(labels), len(X), network.n_outputs)
-
-
-class _Run:
-    """The mutable state of one integration."""
-
-    def __init__(
-        self, field: Field, end: Until, clock: str, rtol: float, atol: float, ambiguous: str, dense: bool, began: float
-    ) -> None:
-        self.field, self.end, self.rtol, self.atol = field, end, rtol, atol
-        self.ambiguous, self.dense, self.began = ambiguous, dense, began
-        self.auto = clock == "auto"
-        plain = clock == "t" or (self.auto and (end.kind == "t" or not field.loss.exponential_tail))
-        self.clock: Clock = PlainClock(field) if plain else LossClock(field)
-        self.status: FlowStatus | None = None
-        self.events: list[FlowEvent] = []
-        self.pieces: list[Piece] = []
-        self.mode_table: list[np.ndarray] = []
-        self.clock_error = self.fastest = 0.0
-        self.x = 0.0
-        self._idle, self._last_event, self._longest = 0, -np.inf, 0.0
-
-    # -- the start ---------------------------------------------------------------------------------------------------
-
-    def start(self, theta0: ArrayLike | FlowState) -> None:
-        """Set the first state; kinks that are already met are resolved."""
-        field, network = self.field, self.field.network
-        resumed = isinstance(theta0, FlowState)
-        theta = as_floats("theta0", theta0.theta if isinstance(theta0, FlowState) else theta0, ndim=1)
-        if theta.shape != (network.n_parameters,):
-            raise InvalidInput(f"theta0 must have shape ({network.n_parameters},), but has {theta.shape}.")
-        theta = theta.copy()
-        if not theta.any() and network.degree > 1:
-            raise InvalidInput("theta0 is exactly zero, a stationary point of the loss: the flow never leaves it.")
-        if isinstance(theta0, FlowState):
-            modes, log_t = theta0.modes, theta0.log_t
-        else:
-            z = network.preactivations(theta, field.X)
-            modes, log_t = modes_of(z), -np.inf
-        self.log_t, self.theta0 = log_t, theta
-        self.log_ts, self.us, self.thetas = [log_t], [0.0], [theta]
-        self.mode_index: list[int] = [0]
-        self._set(modes)
-        if not resumed and network.n_units and network.activation.slides:
-            on_kink = [Hit(int(n), int(u)) for n, u in zip(*np.nonzero(self._kinks(theta)), strict=True)]
-            if on_kink:
-                after, switches = switch(field, theta, modes, on_kink, log=self._log, ambiguous=self.ambiguous)
-                self._set(after)
-                self._note([s for s in switches if s.kind != "crossing"])
-        self.us[0] = field.log_inverse(theta, self.surface)
-        if isinstance(theta0, FlowState) and theta0.clock == LogLogClock.name and isinstance(self.clock, LossClock):
-            self.clock, self.x = LogLogClock(field), theta0.clock_value
-        elif not self._late() and self.end.kind == "t":
-            self.x = float(np.exp(log_t))
-        self.clocks = [self.clock.name]
-        self.state = self.clock.state(self.x, theta)
-
-    @property
-    def _log(self) -> bool:
-        return self.clock.log
-
-    def _kinks(self, theta: np.ndarray) -> np.ndarray:
-        """Pairs that start exactly on their kink and could leave it (N, units)."""
-        at = self.field.network.forward(theta, self.field.X)
-        still = np.zeros_like(at.preactivations, dtype=bool)
-        first = self.field.network.units[0]
-        still[:, :first] = ~self.field.X.any(axis=1)[:, None]  # x = 0 never moves a unit of the first layer
-        return (at.preactivations == 0) & ~still
-
-    def _set(self, modes: np.ndarray) -> None:
-        """Go to the surface of these modes."""
-        self.mode_table.append(modes)
-        self.mode_index[-1] = len(self.mode_table) - 1
-        self.surface: Surface = self.field.surface(modes)
-
-    def _late(self) -> bool:
-        """Change to s = log log(1/Loss) where it is wanted and separation is reached."""
-        if self.auto and isinstance(self.clock, LossClock) and self.us[-1] >= SEPARATED:
-            self.clock = LogLogClock(self.field)
-            self.x = float(np.log(self.us[-1]))
-            return True
-        return False
-
-    # -- the loop ----------------------------------------------------------------------------------------------------
-
-    def go(self, max_steps: int, callback: Callable[[int, float], None] | None) -> None:
-        """Step, look for the first switch, cut there, decide, go on."""
-        stepper: Stepper | None = None
-        h: float | None = None
-        switching = self.field.network.n_units > 0 and self.field.network.activation.has_kink
-        self._finished()
-        try:
-            while self.status is None:
-                if len(self.log_ts) > max_steps:
-                    self.status = FlowStatus.STEPS
-                    break
-                theta = self.thetas[-1]
-                if stepper is None:
-                    stepper = make_stepper(
-                        self.clock, self.surface, self.x, self.state, self._bound(), h, self.rtol, self.atol
-                    )
-                watch = Watch(self.field, self.surface, theta, log=self._log) if switching else None
-                piece = stepper.step()
-                length = piece.b - piece.a
-                self._longest = max(self._longest, length)
-                found = first_event(watch, piece) if watch is not None else None
-                kept = piece if watch is None or found is None else settle(watch, stepper, piece, found)
-                if kept is not None and self._record(kept):
-                    break
-                if found is not None:
-                    self._switch(found.hits)
-                    stepper, h = None, AFTER_EVENT * length
-                else:
-                    bent, later = self._bend(), self._late()
-                    if bent or later or self._rewind(stepper.h):
-                        stepper, h = None, None if later else stepper.h
-                        self.state = self.clock.state(self.x, self.thetas[-1])
-                self._finished()
-                if callback is not None:
-                    callback(len(self.log_ts) - 1, self.us[-1])
-        except NotConverged as error:
-            self.status = FlowStatus.STOPPED
-            raise NotConverged(str(error), self.solution()) from None
-        if self.status is FlowStatus.STEPS:
-            raise NotConverged(f"{self.status.value[:-1]} at log(1/loss) = {self.us[-1]:.6g}.", self.solution())
-
-    def _bound(self) -> float:
-        """Where the clock ends at the latest."""
-        if isinstance(self.clock, LogLogClock):
-            return float(np.log(self.end.value if self.end.kind == "log-loss" else LARGEST))
-        if isinstance(self.clock, PlainClock) and self.end.kind == "t":
-            return self.end.value
-        return np.inf
-
-    def _rewind(self, h: float) -> bool:
-        """Count the clock from 0 again where h would drown in it: the flow is autonomous, and a plateau can last to 1e30."""
-        if isinstance(self.clock, LogLogClock) or self.end.kind == "t" or self.x < REWIND * h:
-            return False
-        self.x, self._last_event = 0.0, self._last_event - self.x
-        return True
-
-    def _record(self, piece: Piece) -> bool:
-        """Add a piece; True where the requested end lies on it (the piece is cut there)."""
-        log_t = self._log_time(piece, piece.b)
-        theta = piece.theta(piece.b)
-        u = self.field.log_inverse(theta, piece.surface)
-        target = {"t": np.log(self.end.value) if self.end.kind == "t" else 0.0, "log-t": self.end.value}.get(
-            self.end.kind
-        )
-        x = piece.b
-        if target is not None and log_t >= target and not isinstance(piece.clock, PlainClock):
-            x = brentq(
-                lambda x: self._log_time(piece, x) - target if x > piece.a else -1.0,
-                piece.a,
-                piece.b,
-                xtol=1e-15,
-                rtol=1e-14,
-            )
-        elif self.end.kind == "log-loss" and u > self.end.value and not isinstance(piece.clock, LogLogClock):
-            x = brentq(
-                lambda x: self.field.log_inverse(piece.theta(x), piece.surface) - self.end.value,
-                piece.a,
-                piece.b,
-                xtol=1e-15,
-            )
-        cut = x < piece.b
-        if cut:
-            state = piece.path(x)
-            piece = Piece(piece.clock, piece.surface, piece.a, x, piece.path, state)
-            log_t, theta = self._log_time(piece, x), piece.theta(x)
-            u = self.field.log_inverse(theta, piece.surface)
-        self.log_t, self.x, self.state = log_t, piece.b, piece.end
-        if isinstance(piece.clock, LogLogClock):
-            self.clock_error = max(self.clock_error, abs(u / np.exp(piece.b) - 1))
-        self.log_ts.append(log_t)
-        self.us.append(u)
-        self.thetas.append(theta)
-        self.clocks.append(piece.clock.name)
-        self.mode_index.append(len(self.mode_table) - 1)
-        if self.dense:
-            self.pieces.append(piece)
-        if cut:
-            self.status = FlowStatus.REACHED
-        return cut
-
-    def _log_time(self, piece: Piece, x: float) -> float:
-        """log t at x inside the piece."""
-        if self.end.kind == "t" and isinstance(piece.clock, PlainClock):
-            return float(np.log(x))
-        return float(np.logaddexp(self.log_t, piece.clock.log_time(piece.a, x, piece.path, piece.surface)))
-
-    def _switch(self, hits: list[Hit]) -> None:
-        """Put the hits on their kinks, decide what they do, and note it."""
-        theta, modes = self.thetas[-1], self.surface.modes
-        meeting = [hit for hit in hits if hit.leaves is None]
-        if meeting:
-            onto = modes.copy()
-            for hit in meeting:
-                onto[hit.sample, hit.unit] = SLIDING
-            theta = self.field.surface(onto).retract(theta)
-        after, switches = switch(self.field, theta, modes, hits, log=self._log, ambiguous=self.ambiguous)
-        if self.x - self._last_event > PROGRESS * self._longest:
-            self._idle = 0
-        self._idle, self._last_event = self._idle + 1, self.x
-        if self._idle > CHATTER + modes.size:
-            raise NotConverged(
-                f"{self._idle} events without progress of the clock at log(1/loss) = {self.us[-1]:.6g}: unresolved chattering."
-            )
-        self.mode_index[-1] = len(self.mode_table) - 1
-        self.thetas[-1], self.state = theta, self.clock.state(self.x, theta)
-        self._set(after)
-        self._note(switches)
-
-    def _note(self, switches: list[Switch]) -> None:
-        """Switches as events of the record."""
-        starts = self.field.network.starts
-        for s in switches:
-            layer = int(np.searchsorted(starts, s.unit, side="right") - 1)
-            self.events.append(
-                FlowEvent(
-                    kind=s.kind, layer=layer, unit=s.unit - starts[layer], sample=s.sample, before=s.before, after=s.after,
-                    velocity_off=s.velocity_off, velocity_on=s.velocity_on, step=len(self.log_ts) - 1,
-                    log_t=self.log_ts[-1], log_inverse_loss=self.us[-1],
-                )
-            )  # fmt: skip
-
-    def _bend(self) -> bool:
-        """Return to a curved surface that a step has left by its error; True where the state changed."""
-        if not isinstance(self.surface, CurvedSurface):
-            return False
-        self.thetas[-1] = self.surface.retract(self.surface.retract(self.thetas[-1]))
-        return True
-
-    def _finished(self) -> None:
-        """Set the status where an end is reached."""
-        u, kind = self.us[-1], self.end.kind
-        if kind == "t" and isinstance(self.clock, PlainClock):
-            reached = self.x >= self.end.value
-        else:
-            late = isinstance(self.clock, LogLogClock)
-            reached = kind == "log-loss" and (
-                self.x >= np.log(self.end.value) if late else u >= self.end.value * (1 - 1e-9)
-            )
-            reached = reached or (kind == "t" and self.log_t >= np.log(self.end.value))
-            reached = reached or (kind == "log-t" and self.log_t >= self.end.value)
-        if reached:
-            self.status = FlowStatus.REACHED
-        elif isinstance(self.clock, LogLogClock):
-            if self.x >= np.log(LARGEST) * (1 - 1e-12):
-                self.status = FlowStatus.PRECISION
-            elif kind == "margin-converged" and self._margin_is_converged():
-                self.status = FlowStatus.MARGIN
-        else:
-            v = self.field.velocity(self.thetas[-1], self.surface, log=self._log)
-            speed = float(np.linalg.norm(v))
-            self.fastest = max(self.fastest, speed)
-            resting = speed <= AT_REST * self.fastest or (speed <= SLOW * self.fastest and self._hovers())
-            if speed == 0 or (resting and kind != "t"):
-                self.status = FlowStatus.STATIONARY
-
-    def _hovers(self) -> bool:
-        """Whether the loss has not gained a digit for many steps: an explicit method cannot come closer to rest."""
-        if len(self.us) <= HOVER:
-            return False
-        return bool(self.us[-1] - max(self.us[:-HOVER]) <= 1e-13 * max(1.0, abs(self.us[-1])))
-
-    def _margin_is_converged(self) -> bool:
-        """Whether q_min / ||theta||^L changed by less than 1e-6 since log(1/loss) was half of what it is."""
-        half = int(np.searchsorted(self.us, self.us[-1] / 2)) - 1
-        if half < 1 or self.us[half] < SEPARATED:
-            return False
-        field, L = self.field, self.field.network.degree
-        now, then = (
-            field.loss.margins(field.network.output(theta, field.X), field.y).min() / np.linalg.norm(theta) ** L
-            for theta in (self.thetas[-1], self.thetas[half])
-        )
-        return bool(abs(now - then) <= MARGIN_RTOL * abs(now))
-
-    # -- the end -----------------------------------------------------------------------------------------------------
-
-    def solution(self) -> FlowSolution:
-        """What was computed so far, as a record."""
-        from theory.flow.conservation import conservation_drift
-
-        field = self.field
-        state = FlowState(
-            theta=self.thetas[-1], modes=self.surface.modes, log_t=self.log_t, log_inverse_loss=self.us[-1],
-            clock=self.clock.name, clock_value=self.x,
-        )  # fmt: skip
-        return FlowSolution(
-            network=field.network, X=field.X, y=field.y, loss=field.loss, log_t=np.array(self.log_ts),
-            log_inverse_loss=np.array(self.us), thetas=np.array(self.thetas), mode_index=np.array(self.mode_index),
-            mode_table=self.mode_table, clocks=np.array(self.clocks), events=tuple(self.events), state=state,
-            status=self.status or FlowStatus.STOPPED, clock_error=float(self.clock_error),
-            conservation_drift=conservation_drift(field.network, self.theta0, self.thetas[-1]),
-            field_evaluations=field.evaluations, jacobian_evaluations=field.jacobians,
-            seconds=time.perf_counter() - self.began, pieces=tuple(self.pieces),
-        )  # fmt: skip

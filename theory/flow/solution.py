@@ -12,7 +12,7 @@ from theory._errors import InvalidInput
 from theory.flow._steppers import Piece
 from theory.flow._until import FlowStatus
 from theory.flow.losses import Loss
-from theory.flow.networks import LayeredNetwork
+from theory.flow.networks import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +71,12 @@ class FlowSolution:
     clocks : (steps + 1) names: the clock in which each step was made.
     events : every switch, in time. state : the last state, to go on from.
     clock_error : largest ``|log(1/Loss) - e^s| / e^s`` in the clock s = log log(1/Loss), an error estimate; 0 elsewhere.
-    conservation_drift : change of the conserved quantities from start to end over ||theta||^2 (see ``conservation_drift``).
+    conservation_drift : change of the conserved quantities from start to end over ||theta||^2 (see
+    ``conservation_drift``).
     field_evaluations, jacobian_evaluations, seconds : the cost.
     """
 
-    network: LayeredNetwork
+    network: Network
     X: np.ndarray
     y: np.ndarray
     loss: Loss
@@ -135,7 +136,8 @@ class FlowSolution:
 
         Raises
         ------
-        InvalidInput : not exactly one of the two; a value outside the trajectory; the trajectory was kept without ``dense``.
+        InvalidInput : not exactly one of the two; a value outside the trajectory; the trajectory was kept without
+        ``dense``.
         """
         if (log_t is None) == (log_inverse_loss is None):
             raise InvalidInput("give exactly one of log_t and log_inverse_loss.")
