@@ -20,7 +20,7 @@ LOCATE_STEPS, SETTLE_STEPS = 60, 4
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A pair (sample, unit) that reached a boundary; ``leaves`` is the mode by which a sliding pair goes, None for a kink."""
+    """A pair (sample, unit) that reached a boundary; ``leaves`` is the mode of a sliding pair that goes, else None."""
 
     sample: int
     unit: int
@@ -162,7 +162,7 @@ def _locate(watch: Watch, piece: Piece, xs: list[float], values: list[np.ndarray
 
 
 def _inverse_interpolation(points: list[tuple[float, float]]) -> float:
-    """x where the polynomial through (f, x) has f = 0 (Neville); NaN where two values of f agree."""
+    """X where the polynomial through (f, x) has f = 0 (Neville); NaN where two values of f agree."""
     x, f = [p[0] for p in points], [p[1] for p in points]
     for gap in range(1, len(points)):
         for i in range(len(points) - gap):
@@ -173,7 +173,7 @@ def _inverse_interpolation(points: list[tuple[float, float]]) -> float:
 
 
 def settle(watch: Watch, stepper: Stepper, piece: Piece, event: Event) -> Piece | None:
-    """The piece up to the event, located on the step itself rather than on its interpolant; None for an event at its start."""
+    """The piece up to the event, located on the step itself, not on its interpolant; None for an event at its start."""
     x, reach = event.x, 1e-3 * (piece.b - piece.a)
     cut = None
     for _ in range(SETTLE_STEPS):

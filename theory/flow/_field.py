@@ -17,7 +17,7 @@ from theory.flow.networks import Forward, LayeredNetwork, Network
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Per sliding pair: the coefficient b, its bound ``(1 - gamma) signal`` and the Clarke weight between slope and 1."""
+    """Per sliding pair: the coefficient b, its bound ``(1 - gamma) signal``, the Clarke weight in [gamma, 1]."""
 
     b: np.ndarray
     bound: np.ndarray
@@ -51,7 +51,7 @@ class Field:
         return self.network.forward(theta, self.X, surface.slopes)
 
     def log_inverse(self, theta: np.ndarray, surface: Surface) -> float:
-        """u = log(1/Loss)."""
+        """U = log(1/Loss)."""
         return self.loss.log_inverse(self.forward(theta, surface).outputs, self.y)
 
     def raw(self, theta: np.ndarray, surface: Surface, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +185,7 @@ class Linearisation:
 
 
 def _block_index(network: Network) -> np.ndarray | None:
-    """Positions in theta (m, d' + K) of the weights into and out of each unit of a two-layer network without output bias."""
+    """Positions in theta (m, d' + K) of the weights into and out of each unit of two layers without output bias."""
     layers = network.layers if isinstance(network, LayeredNetwork) else ()
     if len(layers) != 2:
         return None

@@ -15,5 +15,5 @@ def modes_of(preactivations: np.ndarray) -> np.ndarray:
 
 
 def slopes_of(modes: np.ndarray, activation: Activation) -> np.ndarray:
-    """The slope of each unit: 1 where on, the activation's slope where off or sliding (whose part is added separately)."""
+    """The slope of each unit: 1 where on, the activation's slope where off or sliding (the rest is added later)."""
     return np.where(modes == ON, 1.0, activation.slope)

@@ -1,8 +1,8 @@
 r"""Radau IIA collocation with simplified Newton iteration (hairer1996solving): order 2 s - 1, stiffly accurate.
 
 Late in a flow the softmin weights act as Lagrange multipliers of the margin constraints, a problem of index 2: a
-method must solve its
-stages exactly there. (A linearly implicit one, Rodas5P, was tried: its steps fall like u^{-1/2} from log(1/Loss) = 1e6 on.)
+method must solve its stages exactly there. (The steps of a linearly implicit one, Rodas5P, were seen to fall like
+u^{-1/2} from u = 1e6 on.)
 The tables are computed here from the nodes; a test checks the observed order.
 """
 
@@ -66,8 +66,8 @@ def radau_step(
 ) -> RadauStep | None:
     """One step, or None where the Newton iteration does not contract.
 
-    ``factor(c)`` returns the solver of ``(c - J) k = r`` with J near the Jacobian at (x, y); ``scale`` (P) is the size of one
-    tolerance; ``before`` extrapolates the last step, for a first guess.
+    ``factor(c)`` returns the solver of ``(c - J) k = r``, J near the Jacobian at (x, y); ``scale`` (P) is the size of
+    one     tolerance; ``before`` extrapolates the last step, for a first guess.
     """
     solvers = [factor(value / h) for value in EIGENVALUES]
     Z = np.zeros((STAGES, len(y))) if before is None else np.array([before(x + c * h) - y for c in NODES])
@@ -89,7 +89,7 @@ def radau_step(
         contraction = size / last
         if contraction >= 1 or not np.isfinite(size):
             return None
-        if size * max(contraction / (1 - contraction), 1e-3) < NEWTON_TOL and last < np.inf or size == 0:
+        if (size * max(contraction / (1 - contraction), 1e-3) < NEWTON_TOL and last < np.inf) or size == 0:
             real = next(solve for v, solve in zip(EIGENVALUES, solvers, strict=True) if isinstance(v, float))
             error = real(rate0 + ERROR @ Z / (GAMMA * h))  # (I - h gamma J)^-1 (h gamma rate0 + e Z)
             return RadauStep(x, h, y, y + Z[-1], error, _differences @ np.vstack([np.zeros_like(y), Z]))

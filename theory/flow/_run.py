@@ -99,7 +99,7 @@ class Run:
         at = self.field.network.forward(theta, self.field.X)
         still = np.zeros_like(at.preactivations, dtype=bool)
         first = self.field.network.units[0]
-        still[:, :first] = (np.linalg.norm(self.field.X, axis=1) == 0)[:, None]  # x = 0 never moves a unit of the first layer
+        still[:, :first] = (np.linalg.norm(self.field.X, axis=1) == 0)[:, None]
         return np.logical_and(at.preactivations == 0, ~still)
 
     def _set(self, modes: np.ndarray) -> None:
@@ -180,7 +180,7 @@ class Run:
         return np.inf
 
     def _rewind(self, h: float) -> bool:
-        """Count the clock from 0 again where h would drown in it: the flow is autonomous, and a plateau can last to 1e30."""
+        """Count the clock from 0 again where h would drown in it: the flow is autonomous; plateaus can last to 1e30."""
         if isinstance(self.clock, LogLogClock) or self.end.kind == "t" or self.x < REWIND * h:
             return False
         self.x, self._last_event = 0.0, self._last_event - self.x
@@ -231,7 +231,7 @@ class Run:
         return cut
 
     def _log_time(self, piece: Piece, x: float) -> float:
-        """log t at x inside the piece."""
+        """Log t at x inside the piece."""
         if self.end.kind == "t" and isinstance(piece.clock, PlainClock):
             return float(np.log(x))
         return float(np.logaddexp(self.log_t, piece.clock.log_time(piece.a, x, piece.path, piece.surface)))
@@ -251,7 +251,7 @@ class Run:
         self._idle, self._last_event = self._idle + 1, self.x
         if self._idle > CHATTER + modes.size:
             raise NotConverged(
-                f"{self._idle} events without progress of the clock at log(1/loss) = {self.us[-1]:.6g}: unresolved chattering."
+                f"{self._idle} events without progress at log(1/loss) = {self.us[-1]:.6g}: unresolved chattering."
             )
         self.mode_index[-1] = len(self.mode_table) - 1
         self.thetas[-1], self.state = theta, self.clock.state(self.x, theta)
@@ -265,7 +265,8 @@ class Run:
             layer = int(np.searchsorted(starts, s.unit, side="right") - 1)
             self.events.append(
                 FlowEvent(
-                    kind=s.kind, layer=layer, unit=s.unit - starts[layer], sample=s.sample, before=s.before, after=s.after,
+                    kind=s.kind, layer=layer, unit=s.unit - starts[layer], sample=s.sample,
+                    before=s.before, after=s.after,
                     velocity_off=s.velocity_off, velocity_on=s.velocity_on, step=len(self.log_ts) - 1,
                     log_t=self.log_ts[-1], log_inverse_loss=self.us[-1],
                 )

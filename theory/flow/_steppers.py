@@ -34,7 +34,7 @@ class Piece:
 
 
 class ExplicitStepper:
-    """DOP853 (order 8, interpolant of order 7), or RK45 where switches come faster than DOP853 steps; scipy's control."""
+    """DOP853 (order 8, interpolant of order 7), or RK45 where switches crowd; scipy's control."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class ExplicitStepper:
 
 
 class ImplicitStepper:
-    """Radau IIA with the analytic Jacobian; the error per step is held below ``atol + rtol |state|`` in the mean square."""
+    """Radau IIA with the analytic Jacobian; error per step below ``atol + rtol |state|`` in the mean square."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class ImplicitStepper:
         return Piece(self.clock, surface, x, self.x, tried, tried.end)
 
     def _try(self, h: float) -> RadauStep | None:
-        """A step of length h; the Jacobian is that of the extrapolated state inside it, where the weights will have grown."""
+        """A step of length h; its Jacobian is that of the extrapolated state inside it, whose weights have grown."""
         x, state = self.x, self.state
         if self._before is not None:
             x, state = self.x + LOOK_AHEAD * h, self._before(self.x + LOOK_AHEAD * h)

@@ -30,7 +30,7 @@ RANK_RTOL = 1e-10  # singular values below this share of the largest count as ze
 
 
 class UnitGradients:
-    """Gradients of the pre-activations of chosen (sample, unit) pairs; what does not depend on theta is laid out once."""
+    """Gradients of the pre-activations of chosen (sample, unit) pairs; what theta does not touch is laid out once."""
 
     def __init__(
         self, network: LayeredNetwork, X: np.ndarray, slopes: np.ndarray, samples: np.ndarray, units: np.ndarray
@@ -104,7 +104,7 @@ class Surface:
         return g
 
     def coefficients(self, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """b (S) with ``g + Z^T b`` tangential."""
+        """B (S) with ``g + Z^T b`` tangential."""
         return np.zeros(0)
 
     def retract(self, theta: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ class FirstLayerSurface(Surface):
         self.sliding_units, self._which = np.unique(self.units, return_inverse=True)
         projectors = []
         self._solve = np.zeros((len(self.units), rows.shape[1]))
-        for k, unit in enumerate(self.sliding_units):
+        for k in range(len(self.sliding_units)):
             pairs = np.flatnonzero(self._which == k)
             key = self.samples[pairs].tobytes()
             if key not in cache:
@@ -174,7 +174,7 @@ class CurvedSurface(Surface):
 
 
 def _coefficients(Z: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """c (..., S) of the least ``||g - c Z||``: normal equations where Z is well conditioned, else the SVD."""
+    """C (..., S) of the least ``||g - c Z||``: normal equations where Z is well conditioned, else the SVD."""
     gram = Z @ Z.T
     try:
         pivots = np.diagonal(np.linalg.cholesky(gram))

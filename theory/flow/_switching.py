@@ -7,8 +7,8 @@ With ``v-`` and ``v+`` the velocities of the pre-activation for the slopes off a
 
 Several pairs at once: where turning a unit on pushes it back (``signal < 0``) the field is the residual of a bounded
 least
-squares, ``min || g - sum_s beta_s Z_s ||`` over ``0 <= beta_s <= |bound_s|``, whose solution is unique: its optimality conditions
-are those of Filippov (*derived*: the gradient in ``beta_s`` is minus the velocity of ``z_s``).
+squares, ``min || g - sum_s beta_s Z_s ||`` over ``0 <= beta_s <= |bound_s|``, whose solution is unique: its optimality
+conditions are those of Filippov (*derived*: the gradient in ``beta_s`` is minus the velocity of ``z_s``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ POLICIES = ("off", "on", "raise")
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """What one pair did: ``crossing``, ``sliding``, ``sticking``, ``release`` or ``ambiguous``, with its two velocities."""
+    """What one pair did: ``crossing``, ``sliding``, ``sticking``, ``release`` or ``ambiguous``; its two velocities."""
 
     kind: str
     sample: int
@@ -158,7 +158,7 @@ def _single(g: np.ndarray, z: np.ndarray, reach: float, ambiguous: str) -> tuple
 def _policy(ambiguous: str) -> int:
     if ambiguous == "raise":
         raise NotConverged(
-            "a pre-activation sits at zero with v- < 0 < v+: the flow is not unique there; choose ambiguous='off' or 'on'."
+            "a pre-activation is zero with v- <= 0 < v+: the flow is not unique; choose ambiguous='off' or 'on'."
         )
     return ON if ambiguous == "on" else OFF
 
@@ -244,7 +244,7 @@ def _checked(
 def _faults(
     field: Field, theta: np.ndarray, modes: np.ndarray, where: tuple[np.ndarray, np.ndarray], log: bool
 ) -> tuple[int, int]:
-    """How many pairs move against their mode or have a weight outside its interval, and how many slide against a pull."""
+    """How many pairs move against their mode or leave their weight's interval, and how many slide against a pull."""
     surface = field.surface(modes)
     g, signals = field.raw(theta, surface, log=log)
     v = surface.project(theta, g)

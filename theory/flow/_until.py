@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 
@@ -14,7 +14,7 @@ MARGIN_RTOL = 1e-6  # margin-converged: relative change while log(1/loss) double
 KINDS = ("t", "log-t", "log-loss", "margin-converged", "stationary")
 
 
-class FlowStatus(str, Enum):
+class FlowStatus(StrEnum):
     """How an integration ended."""
 
     REACHED = "The requested end was reached."
@@ -61,8 +61,7 @@ def as_until(until: str | float | Until, *, exponential_tail: bool) -> Until:
         raise InvalidInput(f"the time t must be positive, but is {until.value:g}.")
     if until.kind == "log-loss" and until.value > LARGEST:
         raise InvalidInput(
-            f"log(1/loss) can be followed up to 1e12, past which float64 loses the softmin weights, but
-            {until.value:g} is asked."
+            f"log(1/loss) can be followed to 1e12, past which float64 loses the weights; asked is {until.value:g}."
         )
     if not exponential_tail and until.kind in ("log-loss", "log-t", "margin-converged"):
         raise InvalidInput(

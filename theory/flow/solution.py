@@ -70,7 +70,7 @@ class FlowSolution:
     thetas : (steps + 1, P). mode_index : (steps + 1), rows of ``mode_table`` (pieces, N, units).
     clocks : (steps + 1) names: the clock in which each step was made.
     events : every switch, in time. state : the last state, to go on from.
-    clock_error : largest ``|log(1/Loss) - e^s| / e^s`` in the clock s = log log(1/Loss), an error estimate; 0 elsewhere.
+    clock_error : largest ``|log(1/Loss) - e^s| / e^s`` in the clock s = log log(1/Loss), an error estimate; else 0.
     conservation_drift : change of the conserved quantities from start to end over ||theta||^2 (see
     ``conservation_drift``).
     field_evaluations, jacobian_evaluations, seconds : the cost.
