@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.flow._kkt_newton import KktPoint, newton, nonnegative
+from theory.flow._kkt_newton import KktPoint, newton, nonnegative, tangent_support
 from theory.flow._kkt_system import KktSystem, Margins
 from theory.flow._layers import Dense
 from theory.flow._modes import OFF, ON, SLIDING, slopes_of
@@ -87,7 +87,10 @@ def solve_active_set(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: f
     Where the search fails, it starts again without the units that Newton was about to remove: a neuron on its way to
     zero enters as the square of its size, and where that square would be negative Newton stalls beside zero.
     """
-    best, steps = _search(problem, theta, sets, rtol=rtol)
+    best, steps = _search(problem, theta, _tangent(problem, theta, sets), rtol=rtol)
+    if not best.solved(rtol):
+        candidate, more = _search(problem, theta, sets, rtol=rtol)
+        best, steps = min(best, candidate, key=Candidate.badness), steps + more
     for _ in range(3):
         if best.solved(rtol):
             break
@@ -95,10 +98,8 @@ def solve_active_set(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: f
         if np.array_equal(fewer, theta):
             break
         theta = fewer
-        candidate, more = _search(problem, theta, sets, rtol=rtol)
-        steps += more
-        if candidate.badness() < best.badness():
-            best = candidate
+        candidate, more = _search(problem, theta, _tangent(problem, theta, sets), rtol=rtol)
+        best, steps = min(best, candidate, key=Candidate.badness), steps + more
     return best, steps
 
 
@@ -123,7 +124,8 @@ def _search(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: float) -> 
     """The search for the sets from one theta.
 
     Each round starts again from theta, so that the search stays with the point that the flow has reached. All
-    violations are mended at once; where that comes back to sets seen before, only the worst one is.
+    violations are mended at once; where that comes back to sets seen before, the margins are chosen by the convex
+    problem tangent at the last point, and then only the worst violation is mended.
     """
     visits: Counter[bytes] = Counter()
     steps = 0
@@ -135,11 +137,21 @@ def _search(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: float) -> 
         if not candidate.changes:
             break
         visits[sets.key()] += 1
-        sets = _mended(sets, candidate.changes, only_worst=visits[sets.key()] > 1)
-        if not sets.active.any() or visits[sets.key()] > 2:
+        again = visits[sets.key()] - 1
+        sets = _mended(sets, candidate.changes, only_worst=again > 0)
+        if again == 1:
+            sets = _tangent(problem, candidate.point.theta, sets)
+        if not sets.active.any() or visits[sets.key()] > 3:
             break
         candidate = _examine(problem, theta, sets, rtol)
     return best, steps
+
+
+def _tangent(problem: Problem, theta: np.ndarray, sets: Sets) -> Sets:
+    """The sets with the margins that carry the convex problem tangent at theta (P)."""
+    everything = Sets(modes=sets.modes, active=np.ones_like(sets.active))
+    support = tangent_support(everything.system(problem), theta)
+    return sets if support is None else Sets(modes=sets.modes, active=support)
 
 
 def _mended(sets: Sets, changes: list[Change], *, only_worst: bool) -> Sets:

@@ -88,6 +88,29 @@ def _size(F: np.ndarray, theta: np.ndarray) -> float:
     return float(max(parts))
 
 
+def tangent_support(system: KktSystem, theta: np.ndarray) -> np.ndarray | None:
+    """Which constraints of ``system`` (A) carry the convex problem tangent at theta (P); None where that has no solution.
+
+    ``min 1/2 ||x||^2`` subject to ``J (x - theta) >= 1 - q/level``, on the null space of the kinks' gradients: Lawson
+    and Hanson's least-distance program. At a KKT point theta it is solved by theta, with its multipliers (*derived*).
+    """
+    rows = system.rows(theta)
+    A = len(system.active)
+    J, Z = rows[:A], rows[A:]
+    at = system.network.forward(theta, system.X, system.slopes)
+    least = J @ theta - system.values(at)[:A]
+    if len(Z):
+        _, s, Vt = np.linalg.svd(Z / _scales(rows, A)[A:, None], full_matrices=False)
+        span = Vt[s > 1e-10 * s.max(initial=0.0)]
+        J = J - (J @ span.T) @ span
+    E = np.vstack([J.T, least])
+    try:
+        u, misfit = nnls(E, np.append(np.zeros(len(theta)), 1.0), maxiter=30 * max(E.shape) + 1000)
+    except RuntimeError:
+        return None
+    return u > 1e-10 * u.max() if misfit > 1e-8 and u.any() else None
+
+
 def nonnegative(system: KktSystem, point: KktPoint) -> KktPoint:
     """The same theta with ``lam >= 0``, where dependent constraints leave a choice; else the point itself."""
     rows = system.rows(point.theta)
