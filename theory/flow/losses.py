@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import log_expit, logsumexp
+from scipy.special import log_expit
 
 from theory._arrays import as_floats, as_labels
 from theory._errors import InvalidInput, PreconditionError
@@ -107,6 +107,12 @@ def _logsumexp(a: np.ndarray) -> float:
     return float(top + np.log(np.exp(a - top).sum()))
 
 
+def _row_logsumexp(a: np.ndarray) -> np.ndarray:
+    """The same along the last axis of a (N, K)."""
+    top = a.max(axis=1)
+    return np.asarray(top + np.log(np.exp(a - top[:, None]).sum(axis=1)))
+
+
 class ExponentialLoss(_Binary):
     """``Loss = sum_n exp(-q_n)``, ``q_n = y_n f(x_n)``, labels +-1; smoothed margin u (*proved*: lyu2020gradient)."""
 
@@ -178,7 +184,7 @@ class CrossEntropyLoss:
         rows = np.arange(len(y))
         others = f - f[rows, y][:, None]
         others[rows, y] = -np.inf
-        return others, -logsumexp(others, axis=1)
+        return others, -_row_logsumexp(others)
 
     def margins(self, f: np.ndarray, y: np.ndarray) -> np.ndarray:
         """``q_n = f_{n y_n} - max_{k != y_n} f_nk``."""
@@ -215,7 +221,7 @@ class CrossEntropyLoss:
 
     def _blocks(self, f: np.ndarray, shift: float) -> np.ndarray:
         """``e^-shift (diag(P) - P P^T)`` per sample (N, K, K); each diagonal entry as minus the others of its row."""
-        log_P = f - logsumexp(f, axis=1, keepdims=True)
+        log_P = f - _row_logsumexp(f)[:, None]
         products, diagonal = log_P[:, :, None] + log_P[:, None, :] - shift, np.arange(f.shape[1])
         products[:, diagonal, diagonal] = -np.inf
         blocks = -np.exp(products)
