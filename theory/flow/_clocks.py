@@ -22,6 +22,7 @@ from theory.flow._field import Field, Solver
 from theory.flow._surface import Surface
 
 NARROW, WIDE = np.polynomial.legendre.leggauss(8), np.polynomial.legendre.leggauss(20)
+PAIR, STILL = np.polynomial.legendre.leggauss(2), 0.01  # two nodes do where u moves less than this between them
 HORIZON = 40.0  # e^-40 of a time increment is below rounding
 
 
@@ -66,9 +67,12 @@ class LossClock(Clock):
     name = "loss-normalised"
 
     def log_time(self, a: float, b: float, path: Callable[[float], np.ndarray], surface: Surface) -> float:
-        """Quadrature of ``dt = e^u dtau`` on the interpolant."""
-        nodes, weights = NARROW
-        u = np.array([self.field.log_inverse(path(a + (b - a) * (1 + x) / 2), surface) for x in nodes])
+        """Quadrature of ``dt = e^u dtau`` on the interpolant, with more nodes where u changes within the step."""
+        for nodes, weights in (PAIR, NARROW):
+            xs = a + (b - a) * (1 + nodes) / 2
+            u = np.array([self.field.log_inverse(path(x), surface) for x in xs])
+            if np.ptp(u) < STILL:
+                break
         return float(u.max() + np.log(np.exp(u - u.max()) @ weights * (b - a) / 2))
 
 

@@ -11,7 +11,7 @@ from theory.flow._modes import ON, SLIDING
 from theory.flow._steppers import Piece, Stepper
 from theory.flow._surface import Surface
 
-INTERIOR = 6  # samples of each step, its end included
+INTERIOR, INTERIOR_SHORT = 6, 3  # samples of each step, its end included
 Z_RTOL = 1e-12  # of the unit's largest pre-activation
 WEIGHT_RTOL = 1e-11  # of the weight's interval
 WEIGHT_FLOOR = 1e-15  # of the largest interval: rounding of a weight that ought to be zero
@@ -87,14 +87,14 @@ class Watch:
         return Hit(int(self.surface.samples[pair]), int(self.surface.units[pair]), int(top))
 
 
-def first_event(watch: Watch, piece: Piece) -> Event | None:
+def first_event(watch: Watch, piece: Piece, interior: int = INTERIOR) -> Event | None:
     """The earliest boundary that the piece crosses, looked for at interior samples, and the pairs that reach it.
 
     Between samples a parabola through three values tells where a double crossing could hide; it is looked at as well.
     """
     xs, values = [piece.a], [watch.start]
-    for k in range(1, INTERIOR + 1):
-        xs.append(piece.b if k == INTERIOR else piece.a + (piece.b - piece.a) * k / INTERIOR)
+    for k in range(1, interior + 1):
+        xs.append(piece.b if k == interior else piece.a + (piece.b - piece.a) * k / interior)
         values.append(watch(piece.theta(xs[-1])))
         if k > 1:
             dip = _dip(watch, piece, xs[-3:], values[-3:])

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from theory._arrays import as_floats
 from theory._errors import InvalidInput, NotConverged
 from theory.flow._clocks import Clock, LogLogClock, LossClock, PlainClock
-from theory.flow._events import Hit, Watch, first_event, settle
+from theory.flow._events import INTERIOR, INTERIOR_SHORT, Hit, Watch, first_event, settle
 from theory.flow._field import Field
 from theory.flow._modes import SLIDING, modes_of
 from theory.flow._steppers import Piece, Stepper, make_stepper
@@ -147,7 +147,8 @@ class Run:
                 piece = stepper.step()
                 length = piece.b - piece.a
                 self._longest = max(self._longest, length)
-                found = first_event(watch, piece) if watch is not None else None
+                samples = INTERIOR_SHORT if stepper.short else INTERIOR
+                found = first_event(watch, piece, samples) if watch is not None else None
                 kept = piece if watch is None or found is None else settle(watch, stepper, piece, found)
                 if kept is not None and self._record(kept):
                     break
@@ -162,7 +163,7 @@ class Run:
                         h = None if later else stepper.h
                         stepper, short = None, False
                         self.state = self.clock.state(self.x, self.thetas[-1])
-                self._finished()
+                self._finished(moving=found is not None)
                 if callback is not None:
                     callback(len(self.log_ts) - 1, self.us[-1])
         except NotConverged as error:
@@ -279,8 +280,8 @@ class Run:
         self.thetas[-1] = self.surface.retract(self.surface.retract(self.thetas[-1]))
         return True
 
-    def _finished(self) -> None:
-        """Set the status where an end is reached."""
+    def _finished(self, *, moving: bool = False) -> None:
+        """Set the status where an end is reached; ``moving`` where a switch shows that the flow is not at rest."""
         u, kind = self.us[-1], self.end.kind
         if kind == "t" and isinstance(self.clock, PlainClock):
             reached = self.x >= self.end.value
@@ -298,7 +299,7 @@ class Run:
                 self.status = FlowStatus.PRECISION
             elif kind == "margin-converged" and self._margin_is_converged():
                 self.status = FlowStatus.MARGIN
-        else:
+        elif not moving:
             v = self.field.velocity(self.thetas[-1], self.surface, log=self._log)
             speed = float(np.linalg.norm(v))
             self.fastest = max(self.fastest, speed)
