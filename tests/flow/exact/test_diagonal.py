@@ -34,7 +34,9 @@ def test_square_loss_keeps_its_first_integral_and_ends_at_the_minimiser(log_alph
     assert np.abs(beta[-1] - form.limit.beta).max() < 1e-11
     off = runge[-1].copy()
     off[3] *= 1.01
-    assert form.residual(off) > 1e-3
+    assert form.residual(off) > 9e-3
+    off[13] /= 1.01  # back on u v = alpha^2, and out of the row space
+    assert form.residual(off) > 9e-3
 
 
 @pytest.mark.parametrize("log_alpha", [3.0, 0.0, -4.0, -100.0, -1600.0, -9999.0])
@@ -57,10 +59,10 @@ def test_the_minimiser_satisfies_its_conditions(log_alpha):
 def test_published_l1_limit():
     """The l1 norm falls towards that of the linear program, which the saddles reach."""
     norms = [np.abs(DiagonalSquare(X=X, y=Y, log_alpha=a).limit.beta).sum() for a in (-1, -4, -9, -18, -100)]
-    assert (np.diff(norms) < 0).all() and norms[-1] == pytest.approx(LEAST_L1, rel=1e-9)
+    assert (np.diff(norms) < 0).all() and norms[-1] == pytest.approx(LEAST_L1, rel=1e-9, abs=0)
     large = DiagonalSquare(X=X, y=Y, log_alpha=12.0).limit.beta
     assert np.abs(large - np.linalg.pinv(X) @ Y).max() < 1e-9
-    assert np.abs(SaddleToSaddle(X=X, y=Y).limit).sum() == pytest.approx(LEAST_L1, rel=1e-12)
+    assert np.abs(SaddleToSaddle(X=X, y=Y).limit).sum() == pytest.approx(LEAST_L1, rel=1e-12, abs=0)
 
 
 def test_potential_against_many_digits():
@@ -70,7 +72,7 @@ def test_potential_against_many_digits():
             a2, b = mpmath.exp(2 * mpmath.mpf(log_alpha)), [mpmath.mpf(float(x)) for x in beta]
             want = sum(x * mpmath.asinh(x / 2 / a2) - mpmath.sqrt(x**2 + 4 * a2**2) + 2 * a2 for x in b)
         form = DiagonalSquare(X=np.ones((1, 4)), y=[1.0], log_alpha=log_alpha)
-        assert form.potential(beta) == pytest.approx(float(want), rel=4e-15)
+        assert form.potential(beta) == pytest.approx(float(want), rel=4e-15, abs=0)
 
 
 def test_inconsistent_and_dependent_rows_end_at_least_squares():
@@ -111,10 +113,10 @@ def test_exponential_limit_is_the_l1_margin():
     Z, labels = X[:, :6], np.sign(Y)
     end = DiagonalExponential(X=Z, y=labels, log_alpha=0.0).limit
     u, v = end.direction.reshape(2, -1)
-    assert end.direction @ end.direction == pytest.approx(1, rel=1e-14)
-    assert (labels * (Z @ (u * u - v * v))).min() == pytest.approx(end.margin, rel=1e-13)
+    assert end.direction @ end.direction == pytest.approx(1, rel=1e-14, abs=0)
+    assert (labels * (Z @ (u * u - v * v))).min() == pytest.approx(end.margin, rel=1e-13, abs=0)
     least = linprog(np.ones(12), A_ub=-labels[:, None] * np.hstack([Z, -Z]), b_ub=-np.ones(4), method="highs").fun
-    assert end.margin == pytest.approx(1 / least, rel=1e-9)
+    assert end.margin == pytest.approx(1 / least, rel=1e-9, abs=0)
     with pytest.raises(PreconditionError, match="linearly separable"):
         _ = DiagonalExponential(X=[[1.0], [1.0]], y=[1, -1], log_alpha=0.0).limit
 
@@ -132,10 +134,11 @@ def test_saddles_minimise_under_their_signs_and_lower_the_loss(seed):
         assert np.abs(force[beta != 0]).max() < 1e-12
         assert (force * S)[(np.abs(S) == 1) & (beta == 0)].max(initial=0) < 1e-12
     least = linprog(np.ones(18), A_eq=np.hstack([A, -A]), b_eq=y, method="highs").fun
-    assert np.abs(form.limit).sum() == pytest.approx(least, rel=1e-11)
+    assert np.abs(form.limit).sum() == pytest.approx(least, rel=1e-11, abs=0)
     middle = (form.times[:-1] + form.times[1:]) / 2
     assert np.abs(form.dual(middle) - (form.duals[1:-1] + form.duals[2:]) / 2).max() < 1e-14
     assert (form.solution(middle) == form.saddles[1:-1]).all() and (form.solution(0.0) == 0).all()
+    assert (form.solution(form.times) == form.saddles[1:]).all()
 
 
 @pytest.mark.parametrize(("log_alpha", "bound"), [(-100.0, 0.05), (-400.0, 0.0125), (-1600.0, 0.0032)])
@@ -149,7 +152,7 @@ def test_jumps_of_the_integrated_dual_variable(log_alpha, bound):
     middles = (form.losses[:-1] + form.losses[1:]) / 2
     measured = np.array([times[np.argmax(losses < level)] for level in middles])
     assert np.abs(measured - form.times).max() < bound
-    assert form.jump_times(log_alpha) == pytest.approx(form.times * -log_alpha / 2, rel=1e-15)
+    assert form.jump_times(log_alpha) == pytest.approx(form.times * -log_alpha / 2, rel=1e-15, abs=0)
     between = (form.times[1:] + form.times[:-1]) / 2
     S = flow.dual(between * (-log_alpha / 2), rtol=1e-6) / (-2 * log_alpha)
     assert np.abs(S - form.dual(between)).max() < 2 * bound

@@ -29,17 +29,17 @@ def test_constants_are_the_limits(L, margin):
     log_t = 1e9
     u = form.log_inverse_loss(log_t=log_t)
     scaled = np.exp(log_t - u) * log_t ** (2 - 2 / L)
-    assert scaled == pytest.approx(growth_constant_loss(L, margin), rel=1e-5)
-    assert form.solution(log_t=log_t)[0] / log_t ** (1 / L) == pytest.approx(growth_constant_norm(L, margin), rel=1e-6)
-    assert normalised_loss_constant(L, log_t, margin=margin) == pytest.approx(1, rel=1e-5)
+    assert scaled == pytest.approx(growth_constant_loss(L, margin), rel=1e-5, abs=0)
+    assert form.solution(log_t=log_t)[0] / log_t ** (1 / L) == pytest.approx(growth_constant_norm(L, margin), rel=1e-6, abs=0)
+    assert normalised_loss_constant(L, log_t, margin=margin) == pytest.approx(1, rel=1e-5, abs=0)
 
 
 def test_constants_on_more_than_one_sample():
     form = OrthogonalExponential(X=[[2.0, 0, 0], [0, 1.0, 0.5]], y=[1, -1], w0=[1.0, 1, 1])
     u = form.log_inverse_loss(log_t=1e3)
-    assert np.exp(1e3 - u) == pytest.approx(growth_constant_loss(1, form.limit.margin), rel=1e-12)
+    assert np.exp(1e3 - u) == pytest.approx(growth_constant_loss(1, form.limit.margin), rel=1e-12, abs=0)
     norm = np.linalg.norm(form.solution(log_t=1e6)) / 1e6
-    assert norm == pytest.approx(growth_constant_norm(1, form.limit.margin), rel=1e-5)
+    assert norm == pytest.approx(growth_constant_norm(1, form.limit.margin), rel=1e-5, abs=0)
 
 
 def test_one_step_of_descent_by_the_square_of_the_step():
@@ -50,11 +50,11 @@ def test_one_step_of_descent_by_the_square_of_the_step():
     gA, gb = -np.exp(-q) * np.outer(b, x), -np.exp(-q) * A @ x
     for eta in (0.1, 1.0):
         before, after = (A**2).sum() - b @ b, ((A - eta * gA) ** 2).sum() - (b - eta * gb) @ (b - eta * gb)
-        assert after - before == pytest.approx(descent_imbalance_change(eta, gA, gb), rel=1e-12)
+        assert after - before == pytest.approx(descent_imbalance_change(eta, gA, gb), rel=1e-12, abs=0)
     u, v = 0.7, -0.4  # f = u^2 v
     gu, gv = -2 * u * v * np.exp(-(u**2) * v), -(u**2) * np.exp(-(u**2) * v)
     before, after = u**2 / 2 - v**2, (u - 0.3 * gu) ** 2 / 2 - (v - 0.3 * gv) ** 2
-    assert after - before == pytest.approx(descent_imbalance_change(0.3, [gu], [gv], k_i=2), rel=1e-12)
+    assert after - before == pytest.approx(descent_imbalance_change(0.3, [gu], [gv], k_i=2), rel=1e-12, abs=0)
 
 
 def test_imbalance_decays_under_weight_decay():

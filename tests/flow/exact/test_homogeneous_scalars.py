@@ -22,7 +22,7 @@ def test_scalar_is_the_flow(L, start):
     runge = stepped(lambda w: L * 1.3 * w ** (L - 1) * np.exp(-1.3 * w**L), form.theta0, TIMES)
     assert np.abs(form.solution(TIMES) - runge).max() < 5e-14
     assert np.abs(form.log_inverse_loss(TIMES) - 1.3 * runge[:, 0] ** L).max() < 2e-13
-    assert form.solution(0.0) == pytest.approx(form.theta0, rel=1e-15)
+    assert form.solution(0.0) == pytest.approx(form.theta0, rel=1e-15, abs=0)
 
 
 @given(
@@ -68,8 +68,18 @@ def test_scalar_at_times_beyond_float64(L, log_t):
 
 def test_scalar_from_far_away_rests():
     form = ScalarHomogeneous(L=3, theta0_value=10.0)
-    assert form.log_inverse_loss([0.0, 1e100]) == pytest.approx([1000, 1000], rel=1e-15)
+    assert form.log_inverse_loss([0.0, 1e100]) == pytest.approx([1000, 1000], rel=1e-15, abs=0)
     assert form.log_inverse_loss(log_t=2000.0) > 1990
+
+
+def test_limits_are_directions_with_their_margin():
+    factors = TwoFactors(u0=-3.0, v0=1.0)
+    w = factors.solution(log_t=1e8)
+    assert w / np.linalg.norm(w) == pytest.approx(factors.limit.direction, abs=1e-7)
+    assert factors.limit.direction.prod() == pytest.approx(factors.limit.margin, rel=1e-15, abs=0)
+    scalar = ScalarHomogeneous(L=3, theta0_value=1.0, x=2.5)
+    assert scalar.log_inverse_loss(9.0) / scalar.solution(9.0) ** 3 == pytest.approx(scalar.limit.margin, rel=1e-14, abs=0)
+    assert scalar.limit.direction == 1
 
 
 @pytest.mark.parametrize("start", [(1.2, -0.4), (1.0, 1.0), (1e-3, 2e-3), (1.0, -0.9), (-5.0, 1.0), (4.0, 4.0)])
@@ -79,7 +89,7 @@ def test_two_factors_are_the_flow(start):
     found = form.solution(TIMES)
     assert np.abs(found - runge).max() < 3e-14
     assert np.abs(found[:, 0] ** 2 - found[:, 1] ** 2 - start[0] ** 2 + start[1] ** 2).max() < 1e-13
-    assert form.solution(0.0) == pytest.approx(form.theta0, rel=1e-15)
+    assert form.solution(0.0) == pytest.approx(form.theta0, rel=1e-15, abs=0)
 
 
 @settings(max_examples=40)
@@ -108,7 +118,7 @@ def test_two_factors_end_in_the_scalar_law():
     # u = v is the model theta^2 / 2 of theta = (u, v); its law is Ei(q) = Ei(q_0) + 2 t
     for start in ((1.0, 1.0), (1e-8, 1e-8), (-5.0, 1.0), (1.0, -1 + 1e-9)):
         q = TwoFactors(u0=start[0], v0=start[1]).log_inverse_loss(log_t=1e6)
-        assert q == pytest.approx(scalar, rel=1e-14)
+        assert q == pytest.approx(scalar, rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize(

@@ -42,14 +42,30 @@ def test_one_point_at_times_beyond_float64(log_t):
     assert OnePointLogistic(w0=2e3).log_inverse_loss(log_t=1e3) == 2e3
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        OnePointExponential(w0=0.0, x=-1.5, y=1),
+        OnePointLogistic(w0=0.0, x=3.0, y=-1),
+        OrthogonalLogistic(X=X, y=Y, w0=np.zeros(4)),
+        MirroredPoints(a=0.7, b=2.0, w0=[1.0, 1.0]),
+    ],
+)
+def test_limits_are_directions_with_their_margin(form):
+    X, y = form.data
+    assert (y * (X @ form.limit.direction)).min() == pytest.approx(form.limit.margin, rel=1e-14, abs=0)
+    w = form.solution(log_t=1e8)
+    assert w / np.linalg.norm(w) == pytest.approx(form.limit.direction, abs=1e-7)
+
+
 def test_logistic_loss_in_logarithms():
     form = OnePointLogistic(w0=0.0)
-    t = np.array([0.0, 1.0, 1e3, 1e13, 1e14, 1e200])
+    t = np.array([0.0, 1.0, 1e3, 1e13, 1.2e13, 1e14, 1e200])
     with mpmath.workdps(60):
         want = [-mpmath.log(mpmath.log1p(mpmath.exp(-mpmath.mpf(float(z))))) for z in form.solution(t)[:, 0]]
-    assert np.abs(form.log_inverse_loss(t) - np.array(want, float)).max() < 2e-13
+    assert form.log_inverse_loss(t) == pytest.approx(np.array(want, float), rel=4e-16, abs=0)
     far = OnePointLogistic(w0=-800.0).log_inverse_loss(0.0)
-    assert far == pytest.approx(-np.log(800), rel=1e-15)
+    assert far == pytest.approx(-np.log(800), rel=1e-15, abs=0)
 
 
 @pytest.mark.parametrize(("kind", "form"), [("exponential", OrthogonalExponential), ("logistic", OrthogonalLogistic)])
@@ -72,8 +88,8 @@ def test_orthogonal_limit_is_the_maximum_margin(form):
         lambda w: w @ w / 2, np.ones(4), jac=lambda w: w, method="SLSQP", options={"ftol": 1e-15},
         constraints={"type": "ineq", "fun": lambda w: Y * (X @ w) - 1, "jac": lambda w: Y[:, None] * X},
     )  # fmt: skip
-    assert exact.limit.margin == pytest.approx(1 / np.linalg.norm(svm.x), rel=1e-9)
-    assert (Y * (X @ exact.limit.direction)).min() == pytest.approx(exact.limit.margin, rel=1e-14)
+    assert exact.limit.margin == pytest.approx(1 / np.linalg.norm(svm.x), rel=1e-9, abs=0)
+    assert (Y * (X @ exact.limit.direction)).min() == pytest.approx(exact.limit.margin, rel=1e-14, abs=0)
     for log_t in (1e3, 1e6):
         w = exact.solution(log_t=log_t)
         assert np.linalg.norm(w / np.linalg.norm(w) - exact.limit.direction) < 20 / log_t
@@ -83,8 +99,8 @@ def test_normalised_margin_by_hand():
     """Lengths 1, 2 and 3 from zero: the limit is 1/sqrt(1 + 1/4 + 1/9)."""
     exact = OrthogonalExponential(X=np.diag([1.0, 2.0, 3.0]), y=[1, 1, 1], w0=np.zeros(3))
     z = np.log1p(np.array([1.0, 4.0, 9.0]) * 1e4)
-    assert exact.limit.margin == pytest.approx(6 / 7, rel=1e-15)
-    assert exact.normalised_margin(1e4) == pytest.approx(z.min() / np.linalg.norm(z / [1, 2, 3]), rel=1e-14)
+    assert exact.limit.margin == pytest.approx(6 / 7, rel=1e-15, abs=0)
+    assert exact.normalised_margin(1e4) == pytest.approx(z.min() / np.linalg.norm(z / [1, 2, 3]), rel=1e-14, abs=0)
     assert np.isnan(exact.normalised_margin(0.0))
 
 
@@ -105,9 +121,9 @@ def test_mirrored_points_are_the_flow(a, b, w0):
 def test_mirrored_direction_converges_like_a_power():
     exact = MirroredPoints(a=1.0, b=0.5, w0=[0.0, 1.0])
     w = exact.solution(log_t=np.array([100.0, 200.0]))
-    assert np.log(w[0, 1] / w[1, 1]) / 100 == pytest.approx(exact.power, rel=1e-12)
-    assert exact.log_inverse_loss(log_t=1e6) == pytest.approx(1e6, rel=1e-15)
-    assert exact.solution(log_t=1e6)[0] == pytest.approx(1e6 + np.log(2), rel=1e-15)
+    assert np.log(w[0, 1] / w[1, 1]) / 100 == pytest.approx(exact.power, rel=1e-12, abs=0)
+    assert exact.log_inverse_loss(log_t=1e6) == pytest.approx(1e6, rel=1e-15, abs=0)
+    assert exact.solution(log_t=1e6)[0] == pytest.approx(1e6 + np.log(2), rel=1e-15, abs=0)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Leaky ReLU layers and ReLU networks on orthogonal inputs: flows, KKT points, least norms, refusals."""
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -42,7 +43,7 @@ def test_the_kkt_point_is_stationary_and_tight(case):
     combined = np.einsum("n,nmd->md", form.multipliers, gradients)
     assert np.abs(form.weights - combined).max() < 1e-14 and (form.multipliers > 0).all()
     assert np.linalg.matrix_rank(form.weights, tol=1e-12) <= 2
-    assert form.limit.margin == pytest.approx(form.margins_of(form.limit.direction).min(), rel=1e-14)
+    assert form.limit.margin == pytest.approx(form.margins_of(form.limit.direction).min(), rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("case", CASES[:3])
@@ -85,17 +86,17 @@ def test_the_aligned_flow(case):
 def test_least_norm_by_hand_and_by_its_dual():
     y = np.array([3.0, 0.0, -2.0, 4.0])
     form = MinimumVariationNorm(X=X, y=y)
-    assert form.value == pytest.approx(np.hypot(3 / 1, 4 / 3) + 2 / 0.5, rel=1e-15)
+    assert form.value == pytest.approx(np.hypot(3 / 1, 4 / 3) + 2 / 0.5, rel=1e-15, abs=0)
     outer, inner = form.limit
     assert np.abs(outer @ np.maximum(inner @ X.T, 0) - y).max() < 1e-14
-    assert (outer @ outer + (inner**2).sum()) / 2 == pytest.approx(form.value, rel=1e-14)
-    assert form.dual @ y == pytest.approx(form.value, rel=1e-14)
+    assert (outer @ outer + (inner**2).sum()) / 2 == pytest.approx(form.value, rel=1e-14, abs=0)
+    assert form.dual @ y == pytest.approx(form.value, rel=1e-14, abs=0)
     W = np.random.default_rng(0).standard_normal((2000, 4))  # in coordinates of the unit inputs
     W = np.vstack(
         [W, (form.dual * np.linalg.norm(X, axis=1)) * (y > 0), -(form.dual * np.linalg.norm(X, axis=1)) * (y < 0)]
     )
     seen = np.maximum(W, 0) @ (form.dual * np.linalg.norm(X, axis=1)) / np.linalg.norm(W, axis=1)
-    assert np.abs(seen).max() == pytest.approx(1, rel=1e-14)
+    assert np.abs(seen).max() == pytest.approx(1, rel=1e-14, abs=0)
 
 
 def test_least_norm_of_one_sign_or_none():
@@ -120,6 +121,17 @@ def test_one_neuron_ends_where_the_quadratic_says(a0, scale, sign):
     a, w = form.limit
     assert np.abs(runge - np.append(a, w)).max() < 3e-12
     assert list(form.active) == [True, True, False, True]
+
+
+def test_one_neuron_from_a_long_start():
+    """c very negative: the root of the quadratic loses its digits unless written without cancellation."""
+    form = OneActiveNeuron(X=np.eye(2), y=[1.0, 2.0], a0=1e-3, w0=[1e5, 1e5])
+    a, w = form.limit
+    with mpmath.workdps(40):
+        c = mpmath.mpf(1e-3) ** 2 - 2 * mpmath.mpf(10) ** 10
+        want = mpmath.sqrt((c + mpmath.sqrt(c**2 + 20)) / 2)
+    assert a == pytest.approx(float(want), rel=1e-15, abs=0)
+    assert a * w == pytest.approx([1.0, 2.0], rel=1e-15, abs=0)
 
 
 def test_one_small_neuron_approaches_the_least_norm():

@@ -28,6 +28,21 @@ def test_two_scalars_are_the_flow(s, a0, b0):
     assert form.solution(1e300) == pytest.approx(form.limit, abs=1e-14)
 
 
+@pytest.mark.parametrize(("s", "a0", "b0"), [(1, 1, -1), (2, 0.3, -0.3), (-1, 0.7, 0.7), (0.4, 0.1, -0.1)])
+def test_the_stable_manifold_of_the_saddle(s, a0, b0):
+    form = ScalarFactorisation(s=s, a0=a0, b0=b0)
+    assert (form.limit == 0).all() and (form.solution(1e4) == 0).all()
+    assert form.residual(1e4) == pytest.approx(s, rel=1e-15, abs=0)
+
+
+def test_depth_from_far_above():
+    """u much above s: u^-(2 - 2/N) grows by (2 N - 2) t, before s is felt."""
+    u0 = np.exp(60.0)
+    form = BalancedDepth(depth=3, s=1.0, w0=np.exp(20.0))
+    t = u0 ** (-4 / 3)
+    assert form.product([0.0, t]) == pytest.approx([u0, u0 * 5**-0.75], rel=1e-12, abs=0)
+
+
 @pytest.mark.parametrize(("s", "u0"), [(2.0, 0.01), (0.3, 0.9), (1.0, 1.0)])
 def test_balanced_scalars_are_the_sigmoid(s, u0):
     t = np.array([0.0, 0.3, 2.0, 7.0])
@@ -64,7 +79,7 @@ def test_the_residual_keeps_its_digits():
         J = mpmath.sinh(D * t) / D * mpmath.eye(2) + 2 * (mpmath.cosh(D * t) - 1) / D**2 * F
         q = E * q0 / mpmath.sqrt(1 + (q0.T * J * q0)[0])
         want = s - q[0] * q[1]
-    assert float(form.residual(20.0) / want) == pytest.approx(1, rel=1e-12)
+    assert float(form.residual(20.0) / want) == pytest.approx(1, rel=1e-12, abs=0)
     assert form.loss(20.0) == form.residual(20.0) ** 2 / 2 > 0
 
 
@@ -75,8 +90,8 @@ def test_depth_is_the_flow(depth, s, w0):
     runge = stepped(lambda w: (s - w.prod()) * w.prod() / w, form.theta0, TIMES)
     assert np.abs(form.solution(TIMES) / runge - 1).max() < 6e-14
     assert np.abs(form.residual(TIMES) - (s - runge.prod(axis=1))).max() < 1e-12
-    assert form.product(0.0) == pytest.approx(w0**depth, rel=1e-14)
-    assert form.solution(1e300) == pytest.approx(form.limit, rel=1e-15)
+    assert form.product(0.0) == pytest.approx(w0**depth, rel=1e-14, abs=0)
+    assert form.solution(1e300) == pytest.approx(form.limit, rel=1e-15, abs=0)
 
 
 @given(depth=st.integers(2, 12), log_s=st.floats(-3, 3), log_ratio=st.floats(-40, 4), log_t=st.floats(-5, 20))
@@ -135,11 +150,11 @@ def test_modes_are_the_flow_of_the_layers():
 
 def test_modes_that_never_start_or_have_no_target():
     form = SaxeModes(S=np.diag([2.0, 0.0]), u0=[0.0, 0.5])
-    assert form.modes(3.0) == pytest.approx([0.0, 0.5 / 4], rel=1e-15)
+    assert form.modes(3.0) == pytest.approx([0.0, 0.5 / 4], rel=1e-15, abs=0)
     assert (form.limit == 0).all()
     assert list(SaxeModes(S=np.diag([2.0, 1.0]), u0=[0.0, 5.0]).half_times) == [np.inf, 0.0]
     timed = SaxeModes(S=np.diag([2.0, 1.0]), u0=[1e-3, 1e-9])
-    assert np.diag(timed.modes(timed.half_times)) == pytest.approx([1.0, 0.5], rel=1e-13)
+    assert np.diag(timed.modes(timed.half_times)) == pytest.approx([1.0, 0.5], rel=1e-13, abs=0)
 
 
 def test_kernel_flow_is_the_flow_of_its_parameters():
@@ -161,7 +176,7 @@ def test_kernel_flow_is_the_flow_of_its_parameters():
 
 def test_kernel_flow_at_tiny_times_keeps_its_digits():
     form = KernelFlow(K=np.diag([1.0, 2.0]), y=[1.0, 1.0], f0=[0.0, 0.0])
-    assert form.solution(1e-20) == pytest.approx([1e-20, 2e-20], rel=1e-15)
+    assert form.solution(1e-20) == pytest.approx([1e-20, 2e-20], rel=1e-15, abs=0)
 
 
 @pytest.mark.parametrize(

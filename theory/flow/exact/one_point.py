@@ -27,11 +27,8 @@ def logistic_margin(z0: np.ndarray, log_rate: np.ndarray, times: Times) -> np.nd
         grown = np.where(np.isfinite(times.t), np.exp(log_rate) * times.t, np.exp(np.minimum(log_grown, LARGEST_LOG)))
         c = z0 + np.exp(np.minimum(z0, LARGEST_LOG - 9)) + np.minimum(grown, 1e304)
         log_c = np.where(top < LARGEST_LOG - 10, np.log(np.maximum(c, 1.0)), np.logaddexp(z0, log_grown))
-        middle = np.log(np.real(wrightomega(np.clip(c, -40.0, 1e15))))
-        # omega(c) = e^c (1 + O(e^c)) far left; z = log(c - z) far right, where z / c is below 1e-13.
-        return np.where(
-            c < -40, c - np.exp(np.minimum(c, 0.0)), np.where(c < 1e15, middle, log_c - log_c * np.exp(-log_c))
-        )
+        # log omega(c) = c - omega(c), omega(c) < e^c, on the left; log c - (log c) / c + ... on the right
+        return np.where(c < -40, c, np.where(c < 1e300, np.log(np.real(wrightomega(np.clip(c, -40, 1e300)))), log_c))
 
 
 def log_inverse_logistic(z: np.ndarray) -> np.ndarray:
