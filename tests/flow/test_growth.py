@@ -109,6 +109,8 @@ def test_terms_do_not_cancel_late():
     for loss in ("exponential", "logistic"):
         found = evolution_identities(network, np.eye(2), [1, 1], loss, [q, q])
         assert found.weights_term == pytest.approx(np.log(2) / (q - np.log(2)), rel=1e-8)
+        lone = evolution_identities(network, np.eye(2), [1, 1], loss, [100.0, 160.0])  # H = (1 + 60) e^-60
+        assert lone.weights_term / (1 + lone.direction_term) == pytest.approx(61 * np.exp(-60) / 100, rel=1e-10)
 
 
 def test_refusals():
