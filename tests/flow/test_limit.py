@@ -8,6 +8,7 @@ import pytest
 
 from tests.flow._flows import smooth_flow
 from theory._errors import InvalidInput, NotConverged, PreconditionError
+from theory.flow._kkt_system import KktSystem, margins_of
 from theory.flow.limit import limit_direction
 from theory.flow.max_margin import deep_linear_margin, linear_max_margin
 from theory.flow.networks import deep_linear, diagonal_linear, fully_connected
@@ -69,6 +70,15 @@ def test_linear_networks_reach_the_svm(depth, u, loss):
     assert limit.kind == (flat if depth > 1 else "strict local minimum of the norm")
     assert limit.order.flat == 2 * (depth - 1)  # the vector at each of the hidden layers turns in R^3
     assert limit.heading.same_active or u == 50.0
+
+
+def test_convergence_is_quadratic_in_spite_of_the_symmetry():
+    X, y = separable(3)
+    network = deep_linear((4, 3, 3, 1))
+    limit = limit_direction(network, X, y, "exponential", late(network, X, y, "exponential", 3, 50.0))
+    off = 1e-3 * np.linalg.norm(limit.theta) * np.random.default_rng(0).standard_normal(24) / 5
+    again = limit_direction(network, X, y, "exponential", 20 * (limit.theta + off))
+    assert again.steps <= 4 and again.order.flat == 4  # 1e-3, 1e-6, 1e-12, and one for rounding
 
 
 def test_the_state_nears_the_limit_like_the_theory_says():
@@ -142,6 +152,21 @@ def test_two_layers_slide_at_once():
     fixed = limit.modes != 2
     assert ((z > 0) == (limit.modes == 1))[fixed & (np.abs(z) > 1e-9)].all()
     assert limit.kind == "strict local minimum of the norm"
+
+
+def test_hessian_of_the_lagrangian_by_differences():
+    """With sliding units in both hidden layers: the derivative of ``theta - sum lam grad q - sum beta grad z``."""
+    network = fully_connected((2, 3, 3, 1))
+    rng = np.random.default_rng(0)
+    X, y, theta = rng.standard_normal((4, 2)), np.array([1.0, -1.0, 1.0, 1.0]), network.random_parameters(rng=1)
+    system = KktSystem(
+        network=network, X=X, margins=margins_of(y, 1), level=0.7, slopes=rng.integers(0, 2, (4, 6)).astype(float),
+        active=np.array([0, 1, 3]), sliding=np.array([[0, 1], [2, 0], [2, 4], [3, 5]]),
+    )  # fmt: skip
+    nu, d = rng.standard_normal(7), rng.standard_normal(network.n_parameters)
+    forward, back = (theta + s * 1e-5 * d - nu @ system.rows(theta + s * 1e-5 * d) for s in (1, -1))
+    H = system.lagrangian_hessian(theta, nu[:3], nu[3:])
+    assert np.allclose(H @ d, (forward - back) / 2e-5, rtol=0, atol=1e-8 * np.abs(H @ d).max())
 
 
 @pytest.mark.parametrize("given", MODES)
@@ -232,6 +257,7 @@ def test_repeated_samples_leave_the_multipliers_free():
     limit = limit_direction(fully_connected((2, 1)), X, y, "exponential", [5.0, 2.0])
     check(fully_connected((2, 1)), X, y, limit)
     assert limit.multipliers[:2].sum() == pytest.approx(1, rel=1e-13)
+    assert not limit.order.strict and limit.kind == "strict local minimum of the norm"
 
 
 def test_a_bias_in_the_first_layer():

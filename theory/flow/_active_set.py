@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.flow._kkt_newton import KktPoint, newton, nonnegative, tangent_support
+from theory.flow._kkt_newton import KktPoint, newton, tangent_support
 from theory.flow._kkt_system import KktSystem, Margins
 from theory.flow._layers import Dense
 from theory.flow._modes import OFF, ON, SLIDING, slopes_of
@@ -170,8 +170,6 @@ def _examine(problem: Problem, theta: np.ndarray, sets: Sets, rtol: float) -> Ca
     """One Newton solve, and what its point violates."""
     system = sets.system(problem)
     point = newton(system, theta, rtol=rtol)
-    if (point.lam < 0).any() and point.residual <= rtol:
-        point = nonnegative(system, point)
     at = problem.network.forward(point.theta, problem.X, system.slopes)
     changes = []
     gaps = problem.margins.values(at.outputs) / problem.level - 1

@@ -89,7 +89,7 @@ def _size(F: np.ndarray, theta: np.ndarray) -> float:
 
 
 def tangent_support(system: KktSystem, theta: np.ndarray) -> np.ndarray | None:
-    """Which constraints of ``system`` (A) carry the convex problem tangent at theta (P); None where that has no solution.
+    """Which constraints of ``system`` (A) carry the convex problem tangent at theta (P); None without a solution.
 
     ``min 1/2 ||x||^2`` subject to ``J (x - theta) >= 1 - q/level``, on the null space of the kinks' gradients: Lawson
     and Hanson's least-distance program. At a KKT point theta it is solved by theta, with its multipliers (*derived*).
@@ -109,27 +109,3 @@ def tangent_support(system: KktSystem, theta: np.ndarray) -> np.ndarray | None:
     except RuntimeError:
         return None
     return u > 1e-10 * u.max() if misfit > 1e-8 and u.any() else None
-
-
-def nonnegative(system: KktSystem, point: KktPoint) -> KktPoint:
-    """The same theta with ``lam >= 0``, where dependent constraints leave a choice; else the point itself."""
-    rows = system.rows(point.theta)
-    A = len(system.active)
-    columns = np.concatenate([rows[:A], rows[A:], -rows[A:]]).T
-    try:
-        nu, misfit = nnls(columns, point.theta)
-    except RuntimeError:
-        return point
-    if misfit > 1e-9 * np.linalg.norm(point.theta):
-        return point
-    used = np.nonzero(nu[:A] > 0)[0]  # refit on the support: nnls stops a little before rounding
-    kept = np.concatenate([used, np.arange(A, len(rows))])
-    fit = lstsq(rows[kept].T, point.theta, check_finite=False)[0]
-    lam = np.zeros(A)
-    lam[used] = fit[: len(used)]
-    if (lam < 0).any():
-        return point
-    beta = fit[len(used) :]
-    defect = float(np.linalg.norm(point.theta - fit @ rows[kept]) / np.linalg.norm(point.theta))
-    residual = max(defect, point.residual)
-    return KktPoint(theta=point.theta, lam=lam, beta=beta, residual=residual, steps=point.steps)

@@ -49,7 +49,9 @@ def second_order(
     positive = point.lam > ZERO * total
     inside = (clarke > slope + ZERO) & (clarke < 1 - ZERO)
     loud = np.abs(signals) > ZERO * np.abs(signals).max(initial=1.0)
-    strict = bool(positive.all() and (inside | ~loud).all())
+    at = system.network.forward(point.theta, system.X, system.slopes)
+    touching = system.margins.values(at.outputs) / system.level - 1 < ZERO
+    strict = bool(touching.sum() <= positive.sum() and positive.all() and (inside | ~loud).all())
     H = system.lagrangian_hessian(point.theta, point.lam, point.beta)
     kept = np.concatenate([np.nonzero(positive)[0], np.arange(A, len(rows))])
     Q, unique = _range(rows[kept])

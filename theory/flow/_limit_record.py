@@ -53,7 +53,7 @@ class LimitDirection:
     margin : normalised margin ``q_min(direction) = ||theta||^-L``.
     multipliers : (N), or (N, K) with the wrong class as second index; zero where the constraint is not active.
         ``sum lam = ||theta||^2 / L`` by Euler's identity.
-    active : mask like ``multipliers``.
+    active : mask like ``multipliers``; a margin of one that the others make redundant need not be in it.
     modes : (N, units) off, on, sliding; None for a network without hidden units.
     sliding : (S, 2) sample and unit of each sliding pair.
     clarke : (S) the slope of the activation that each sliding pair takes, between the activation's slope and 1.
