@@ -101,6 +101,11 @@ class LogLogClock(Clock):
         kappa = np.exp(x) / (lin.g @ lin.g)
         return lambda c: lin.factor(c + 1 / self.L, kappa)
 
+    def jacobian(self, x: float, state: np.ndarray, surface: Surface) -> np.ndarray:
+        """``d rate / d state`` (P, P), for small P."""
+        lin = self.field.linearise(self.theta(x, state), surface, dense=True)
+        return np.exp(x) / (lin.g @ lin.g) * lin.turned() - np.eye(len(state)) / self.L
+
     def log_time(self, a: float, b: float, path: Callable[[float], np.ndarray], surface: Surface) -> float:
         """Quadrature of ``dt = e^u / ||v||^2 du``; the last 40 units of u hold all but e^-40 of it."""
         end = np.exp(b)

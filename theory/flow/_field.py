@@ -83,7 +83,7 @@ class Field:
             bound = np.where(layers == layer, (1 - gamma) * signals[n, u], bound)
         return Weights(b, bound, _ratio(b, bound, gamma))
 
-    def linearise(self, theta: np.ndarray, surface: Surface) -> Linearisation:
+    def linearise(self, theta: np.ndarray, surface: Surface, *, dense: bool = False) -> Linearisation:
         """The derivative of the projected ``grad u`` at theta, ready for shifted solves."""
         self.jacobians += 1
         network, X = self.network, self.X
@@ -93,7 +93,7 @@ class Field:
         J = network.jacobian(theta, X, surface.slopes)
         N, K, P = J.shape
         tangent = surface.project(theta, g) if len(surface) else g
-        if self._blocks is not None and not isinstance(surface, CurvedSurface) and (N * K + 2) * 2 < P:
+        if not dense and self._blocks is not None and not isinstance(surface, CurvedSurface) and (N * K + 2) * 2 < P:
             blocks = _two_layer_blocks(network, at, G, self._blocks)
             if isinstance(surface, FirstLayerSurface):
                 J = surface.project(theta, J.reshape(N * K, P)).reshape(N, K, P)
@@ -150,11 +150,17 @@ class Linearisation:
         out[self.index] = (self.blocks @ v[self.index][..., None])[..., 0]
         return out - self._pull(self.J @ v)
 
+    def turned(self) -> np.ndarray:
+        """``(I - 2 e e^T) A`` (P, P), where A is dense."""
+        assert self.dense is not None
+        e = self.g / np.linalg.norm(self.g)
+        return self.dense - 2 * np.outer(e, e @ self.dense)
+
     def factor(self, alpha: complex, kappa: float) -> Solver:
         """The solver of ``alpha x - kappa (I - 2 e e^T) A x = r``, ``e = g / ||g||``."""
         e = self.g / np.linalg.norm(self.g)
         if self.dense is not None:
-            W = (-kappa * (self.dense - 2 * np.outer(e, e @ self.dense))).astype(type(alpha))
+            W = (-kappa * self.turned()).astype(type(alpha))
             W[np.diag_indices_from(W)] += alpha
             factors = lu_factor(W, check_finite=False)
             return lambda r: lu_solve(factors, r, check_finite=False)

@@ -24,7 +24,8 @@ _keep = _values.imag > -1e-12  # the real eigenvalue and one of each conjugate p
 EIGENVALUES = [complex(v) if v.imag > 1e-12 else float(v.real) for v in _values[_keep]]
 TO_MODES = np.linalg.inv(_vectors)[_keep]
 FROM_MODES = _vectors[:, _keep] * np.where(_values[_keep].imag > 1e-12, 2.0, 1.0)
-GAMMA = 1 / next(v for v in EIGENVALUES if isinstance(v, float))
+REAL = next(i for i, v in enumerate(EIGENVALUES) if isinstance(v, float))
+GAMMA = 1 / float(EIGENVALUES[REAL].real)
 # embedded formula of order s with weight GAMMA on the left end, as coefficients of the stages
 ERROR = (np.linalg.solve(NODES ** (_powers[:, None] - 1), 1 / _powers - GAMMA * (_powers == 1)) - A[-1]) @ A_INVERSE
 _differences = np.linalg.inv(
@@ -54,9 +55,52 @@ class RadauStep:
         return self.y + share ** np.arange(STAGES + 1) @ self.coefficients
 
 
+class SimplifiedNewton:
+    """Corrections with one Jacobian for all stages: STAGES + 1 halves of systems of size P, some of them complex.
+
+    ``factor(c)`` returns the solver of ``(c - J) k = r``.
+    """
+
+    def __init__(self, factor: Callable[[float | complex], Solver], h: float) -> None:
+        self._h = h
+        self._solvers = [factor(value / h) for value in EIGENVALUES]
+
+    def correction(self, defect: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """dZ (s, P) for ``defect = F - A^-1 Z / h``."""
+        modes = [
+            solve(d if isinstance(v, complex) else d.real)
+            for v, solve, d in zip(EIGENVALUES, self._solvers, TO_MODES @ defect, strict=True)
+        ]
+        return np.asarray((FROM_MODES @ np.array(modes)).real)
+
+    def filtered(self, r: np.ndarray) -> np.ndarray:
+        """``(1/(h gamma) - J)^-1 r``, which keeps stiff components out of the error estimate."""
+        return self._solvers[REAL](r)
+
+
+class FullNewton:
+    """Corrections with the Jacobian of every stage: one system of size s P. For steps in which the weights change."""
+
+    def __init__(self, jacobian: Callable[[float, np.ndarray], np.ndarray], x: float, y: np.ndarray, h: float) -> None:
+        self._jacobian, self._x, self._y, self._h = jacobian, x, y, h
+
+    def correction(self, defect: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """dZ (s, P) for ``defect = F - A^-1 Z / h``."""
+        s, P = Z.shape
+        M = np.kron(A_INVERSE / self._h, np.eye(P)).reshape(s, P, s, P)
+        for i, (c, z) in enumerate(zip(NODES, Z, strict=True)):
+            self._first = self._jacobian(self._x + c * self._h, self._y + z)
+            M[i, :, i, :] -= self._first
+        return np.asarray(np.linalg.solve(M.reshape(s * P, s * P), defect.ravel())).reshape(s, P)
+
+    def filtered(self, r: np.ndarray) -> np.ndarray:
+        """``(1/(h gamma) - J)^-1 r`` with the Jacobian at the end of the step."""
+        return np.asarray(np.linalg.solve(np.eye(len(r)) / (GAMMA * self._h) - self._first, r))
+
+
 def radau_step(
     rate: Rate,
-    factor: Callable[[float | complex], Solver],
+    newton: SimplifiedNewton | FullNewton,
     x: float,
     y: np.ndarray,
     h: float,
@@ -66,32 +110,23 @@ def radau_step(
 ) -> RadauStep | None:
     """One step, or None where the Newton iteration does not contract.
 
-    ``factor(c)`` returns the solver of ``(c - J) k = r``, J near the Jacobian at (x, y); ``scale`` (P) is the size of
-    one     tolerance; ``before`` extrapolates the last step, for a first guess.
+    ``scale`` (P) is the size of one tolerance; ``before`` extrapolates the last step, for a first guess.
     """
-    solvers = [factor(value / h) for value in EIGENVALUES]
     Z = np.zeros((STAGES, len(y))) if before is None else np.array([before(x + c * h) - y for c in NODES])
     last = np.inf
     for _ in range(NEWTON_STEPS):
         F = np.array([rate(x + c * h, y + z) for c, z in zip(NODES, Z, strict=True)])
-        defect = TO_MODES @ (F - A_INVERSE @ Z / h)
+        defect = F - A_INVERSE @ Z / h
         if not np.isfinite(defect).all():
             return None
-        W = np.array(
-            [
-                solve(d if isinstance(v, complex) else d.real)
-                for v, solve, d in zip(EIGENVALUES, solvers, defect, strict=True)
-            ]
-        )
-        change = (FROM_MODES @ W).real
+        change = newton.correction(defect, Z)
         Z = Z + change
         size = float(np.sqrt(np.mean((change / scale) ** 2)))
         contraction = size / last
         if contraction >= 1 or not np.isfinite(size):
             return None
         if (size * max(contraction / (1 - contraction), 1e-3) < NEWTON_TOL and last < np.inf) or size == 0:
-            real = next(solve for v, solve in zip(EIGENVALUES, solvers, strict=True) if isinstance(v, float))
-            error = real(rate0 + ERROR @ Z / (GAMMA * h))  # (I - h gamma J)^-1 (h gamma rate0 + e Z)
+            error = newton.filtered(rate0 + ERROR @ Z / (GAMMA * h))  # (I - h gamma J)^-1 (h gamma rate0 + e Z)
             return RadauStep(x, h, y, y + Z[-1], error, _differences @ np.vstack([np.zeros_like(y), Z]))
         last = size
     return None

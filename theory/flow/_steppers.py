@@ -10,11 +10,13 @@ from scipy.integrate import DOP853, RK45
 
 from theory._errors import NotConverged
 from theory.flow._clocks import Clock, LogLogClock
-from theory.flow._radau import STAGES, RadauStep, radau_step
+from theory.flow._radau import STAGES, FullNewton, RadauStep, SimplifiedNewton, radau_step
 from theory.flow._surface import Surface
 
 SHORT_SHARE = 0.1  # of the tolerance for RK45, whose interpolant is of order 4
 LOOK_AHEAD = 0.6  # of the step: Newton overshoots where a softmin weight grows beyond the Jacobian's
+
+FULL_SIZE = 1000  # unknowns of a step up to which Newton may use the Jacobian of every stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +137,21 @@ class ImplicitStepper:
         x, state = self.x, self.state
         if self._before is not None:
             x, state = self.x + LOOK_AHEAD * h, self._before(self.x + LOOK_AHEAD * h)
-        factor = self.clock.linearise(x, state, self.surface)
         scale = self.atol + self.rtol * abs(self.state)
+
+        def rate(s: float, v: np.ndarray) -> np.ndarray:
+            return self.clock.rate(s, v, self.surface)
+
+        def jacobian(s: float, v: np.ndarray) -> np.ndarray:
+            return self.clock.jacobian(s, v, self.surface)
+
         with np.errstate(over="ignore", invalid="ignore"):
-            return radau_step(
-                lambda s, v: self.clock.rate(s, v, self.surface),
-                factor, self.x, self.state, h, self._rate, scale, self._before,
-            )  # fmt: skip
+            newton: SimplifiedNewton | FullNewton = SimplifiedNewton(self.clock.linearise(x, state, self.surface), h)
+            tried = radau_step(rate, newton, self.x, self.state, h, self._rate, scale, self._before)
+            if tried is None and self._before is not None and STAGES * len(self.state) <= FULL_SIZE:
+                newton = FullNewton(jacobian, self.x, self.state, h)
+                tried = radau_step(rate, newton, self.x, self.state, h, self._rate, scale, self._before)
+        return tried
 
     def shorten(self, piece: Piece, x: float) -> Piece:
         """The piece up to x by a shorter step from its start: more accurate than the interpolant."""
