@@ -1,9 +1,9 @@
 """Two more integrators of the nonsmooth flow, which share no code with theory.flow: slow, plain, for small networks.
 
-``proximal_flow`` takes implicit Euler steps on the true nonsmooth loss, each solved exactly as a complementarity problem,
-extrapolated and as small as the error asks: it knows no events. ``softplus_flow`` replaces the kinks by softplus(k z)/k with
-k = 1e8 and leaves the stiffness to scipy's Radau. Networks are fully connected, bias-free, with one output and theta =
-(W_1, W_2, ...) row by row; the activation is ``z`` above 0 and ``slope z`` below.
+``proximal_flow`` takes implicit Euler steps on the true nonsmooth loss, each solved exactly as a complementarity
+problem, extrapolated and as small as the error asks: it knows no events. ``softplus_flow`` replaces the kinks by
+softplus(k z)/k with k = 1e8 and leaves the stiffness to scipy's Radau. Networks are fully connected, bias-free, with
+one output and theta = (W_1, W_2, ...) row by row; the activation is ``z`` above 0 and ``slope z`` below.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Problem:
         """The weight matrices (..., n_out, n_in)."""
         cuts = np.cumsum([0] + [a * b for a, b in zip(self.widths[:-1], self.widths[1:], strict=True)])
         sizes = zip(self.widths[1:], self.widths[:-1], strict=True)
-        return [theta[..., i:j].reshape(*theta.shape[:-1], *size) for i, j, size in zip(cuts, cuts[1:], sizes)]
+        return [
+            theta[..., i:j].reshape(*theta.shape[:-1], *size) for i, j, size in zip(cuts, cuts[1:], sizes, strict=False)
+        ]
 
     @property
     def units(self):
@@ -58,7 +60,7 @@ class Problem:
         return -self.y * (e if self.loss == "exponential" else e / (1 + e))
 
     def descent(self, theta, unit):
-        """``-gradient`` (..., P) and the pre-activations (..., N, units); ``unit(z, layer)`` gives a and da/dz."""
+        """``-gradient`` (..., P), the pre-activations (..., N, units); ``unit(z, layer)`` gives a and da/dz."""
         W = self.matrices(theta)
         a, inputs, slopes, zs = np.broadcast_to(self.X, (*theta.shape[:-1], *self.X.shape)), [], [], []
         for layer, w in enumerate(W):
@@ -77,7 +79,7 @@ class Problem:
         return np.concatenate(parts, axis=-1), np.concatenate(zs, axis=-1)
 
     def frozen(self, theta, m):
-        """``descent`` with the slopes m (..., N, units): an element of Clarke's subdifferential where m fits the kinks."""
+        """``descent`` with the slopes m (..., N, units): Clarke's subdifferential where m fits the kinks."""
         starts = np.cumsum([0, *self.widths[1:-1]])
 
         def unit(z, layer):
@@ -88,14 +90,14 @@ class Problem:
 
     def kinks(self, theta):
         """The pre-activations (N, units) at theta."""
-        return self.descent(theta, lambda z, layer: (np.where(z > 0, z, self.slope * z), np.where(z > 0, 1.0, 0.0)))[1]
+        return self.descent(theta, lambda z, layer: (np.where(z > 0, z, self.slope * z), z))[1]
 
 
-# -- implicit Euler on the nonsmooth loss --------------------------------------------------------------------------------
+# -- implicit Euler on the nonsmooth loss
 
 
 def _solve(problem, theta, modes, h):
-    """theta+, slopes and pre-activations of ``theta+ = theta + h v(theta+)`` for given modes (-1 off, 1 on, 0 on the kink).
+    """theta+, slopes, pre-activations of ``theta+ = theta + h v(theta+)`` for modes -1 off, 1 on, 0 on the kink.
 
     Newton; unknowns are theta+ and the slopes on the kinks, where z = 0. None where it does not converge.
     """
@@ -138,7 +140,7 @@ def _euler(problem, theta, modes, h):
         fits = _fits(modes, *solved[1:], h)
         if fits.all():
             return solved[0], modes
-        # a pre-activation of the wrong sign goes to the kink; a slope beyond its interval leaves the kink on that side
+        # a pre-activation of the wrong sign goes to the kink; a slope beyond its interval leaves it on that side
         troubled |= ~fits
         modes = np.where(fits, modes, np.where(modes == 0, np.where(solved[1] > 0.5, 1, -1), 0))
     pairs = np.argwhere(troubled)
@@ -190,7 +192,7 @@ def proximal_flow(problem, tol=1e-8, order=4):
     return theta, slid
 
 
-# -- the softplus limit --------------------------------------------------------------------------------------------------
+# -- the softplus limit
 
 
 def softplus_flow(problem, k=1e8, rtol=1e-9):
@@ -217,7 +219,7 @@ def softplus_flow(problem, k=1e8, rtol=1e-9):
     return solver.y
 
 
-# -- problems ------------------------------------------------------------------------------------------------------------
+# -- problems
 
 
 def random_problem(seed):
