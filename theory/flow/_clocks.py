@@ -2,7 +2,7 @@ r"""The clocks of a flow, and what time is in them.
 
 - ``t``: ``dtheta/dt = -grad Loss``.
 - ``loss-normalised`` tau, ``dtau = Loss dt``: ``dtheta/dtau = grad u``, u = log(1/Loss); nothing overflows.
-- ``log-log``, ``s = log u`` once u >= 1. State ``phi = theta e^{-s/L}`` = direction times e^{log-norm - s/L}:
+- ``log-log``, ``s = log u`` once u >= 10. State ``phi = theta e^{-s/L}`` = direction times e^{log-norm - s/L}:
   ``dphi/ds = e^{s(1 - 1/L)} v / ||v||^2 - phi/L`` with v = grad u at theta (*derived*: du/dtau = ||v||^2). For a
   homogeneous network phi tends to the solution of the margin problem and ``||phi||^{-L}`` is the smoothed margin; the
   state   needs no

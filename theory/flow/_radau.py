@@ -33,6 +33,7 @@ _differences = np.linalg.inv(
 )  # interpolation at 0 and the nodes
 NEWTON_STEPS = 9
 NEWTON_TOL = 1e-2  # of the step's tolerance
+OVERSHOOT = 4.0  # growth allowed to the second correction: Newton overshoots an exponential once, then converges
 
 Rate = Callable[[float, np.ndarray], np.ndarray]
 Solver = Callable[[np.ndarray], np.ndarray]
@@ -114,7 +115,7 @@ def radau_step(
     """
     Z = np.zeros((STAGES, len(y))) if before is None else np.array([before(x + c * h) - y for c in NODES])
     last = np.inf
-    for _ in range(NEWTON_STEPS):
+    for iteration in range(NEWTON_STEPS):
         F = np.array([rate(x + c * h, y + z) for c, z in zip(NODES, Z, strict=True)])
         defect = F - A_INVERSE @ Z / h
         if not np.isfinite(defect).all():
@@ -123,9 +124,10 @@ def radau_step(
         Z = Z + change
         size = float(np.sqrt(np.mean((change / scale) ** 2)))
         contraction = size / last
-        if contraction >= 1 or not np.isfinite(size):
+        if contraction >= (OVERSHOOT if iteration == 1 else 1) or not np.isfinite(size):
             return None
-        if (size * max(contraction / (1 - contraction), 1e-3) < NEWTON_TOL and last < np.inf) or size == 0:
+        left = size * max(contraction / (1 - contraction), 1e-3) if contraction < 1 else np.inf
+        if (left < NEWTON_TOL and iteration) or size == 0:
             error = newton.filtered(rate0 + ERROR @ Z / (GAMMA * h))  # (I - h gamma J)^-1 (h gamma rate0 + e Z)
             return RadauStep(x, h, y, y + Z[-1], error, _differences @ np.vstack([np.zeros_like(y), Z]))
         last = size

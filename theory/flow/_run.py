@@ -22,7 +22,7 @@ from theory.flow._until import LARGEST, MARGIN_RTOL, FlowStatus, Until
 from theory.flow.conservation import conservation_drift
 from theory.flow.solution import FlowEvent, FlowSolution, FlowState
 
-SEPARATED = 1.0  # log(1/loss) from which s = log log(1/loss) is the clock: every margin is positive there
+SEPARATED = 10.0  # log(1/loss) from which s = log log(1/loss) is the clock; explicit steps cost one per unit of it
 AT_REST = 1e-10  # of the largest speed so far: a stationary point
 SLOW, HOVER = (
     1e-4,

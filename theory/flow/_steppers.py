@@ -112,6 +112,7 @@ class ImplicitStepper:
         """
         x, surface = self.x, self.surface
         self._rate = self.clock.rate(x, self.state, surface)
+        failures = 0
         while True:
             last = self.end - x <= self.h * (1 + 1e-10)
             h = self.end - x if last else self.h
@@ -119,9 +120,10 @@ class ImplicitStepper:
                 raise NotConverged(f"the flow cannot be continued past log log(1/loss) = {x:.6g}: steps of {h:.1e}.")
             tried = self._try(h)
             if tried is None:
-                if self._before is None:
-                    self.h = h / 3
-                self._before = None  # a fresh guess first, then a shorter step
+                self.h = h / 2 if self._before is not None else h / 4
+                failures += 1
+                if failures == 4:  # the last step tells nothing about this one
+                    self._before = None
                 continue
             scale = self.atol + self.rtol * np.maximum(abs(self.state), abs(tried.end))
             error = float(np.sqrt(np.mean((tried.error / scale) ** 2)))

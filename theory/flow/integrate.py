@@ -39,7 +39,7 @@ def integrate(
     r"""The gradient flow ``dtheta/dt in -d Loss(theta)`` of a network, through its kinks and to infinite time.
 
     Loss is the sum over samples. Between two switches the network is smooth: DOP853 integrates in t or in the
-    loss-normalised clock, Radau IIA in ``s = log log(1/Loss)`` once ``log(1/Loss) >= 1``. At a kink the one-sided
+    loss-normalised clock, Radau IIA in ``s = log log(1/Loss)`` once ``log(1/Loss) >= 10``. At a kink the one-sided
     velocities decide whether a unit crosses, slides (Filippov) or sticks; while it slides its Clarke weights are
     followed.
 
