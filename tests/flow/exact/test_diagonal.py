@@ -22,7 +22,7 @@ def square_field(theta):
     return 2 * np.concatenate([-u * g, v * g])
 
 
-@pytest.mark.parametrize(("log_alpha", "late"), [(-2.0, 150.0), (-0.5, 40.0), (0.5, 8.0)])
+@pytest.mark.parametrize(("log_alpha", "late"), [(-1.5, 60.0), (-0.5, 30.0), (0.5, 4.0)])
 def test_square_loss_keeps_its_first_integral_and_ends_at_the_minimiser(log_alpha, late):
     form = DiagonalSquare(X=X, y=Y, log_alpha=log_alpha)
     times = [0.01, 0.3, 3.0, late]
@@ -63,6 +63,17 @@ def test_published_l1_limit():
     large = DiagonalSquare(X=X, y=Y, log_alpha=12.0).limit.beta
     assert np.abs(large - np.linalg.pinv(X) @ Y).max() < 1e-9
     assert np.abs(SaddleToSaddle(X=X, y=Y).limit).sum() == pytest.approx(LEAST_L1, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("log_alpha", [-20.0, -100.0, -1600.0])
+def test_a_sparse_teacher_is_found_through_a_singular_hessian(log_alpha):
+    A = np.random.default_rng(1).standard_normal((20, 60))
+    teacher = np.zeros(60)
+    teacher[[3, 7]] = 1, -2
+    end = DiagonalSquare(X=A, y=A @ teacher, log_alpha=log_alpha).limit
+    assert np.abs(end.beta - teacher).max() < (1e-11 if log_alpha <= -100 else 1e-7)
+    assert end.certificate.relative_gap < 1e-12 * max(1, -log_alpha / 100)
+    assert np.abs(SaddleToSaddle(X=A, y=A @ teacher).limit - teacher).max() < 1e-14
 
 
 def test_potential_against_many_digits():

@@ -30,7 +30,9 @@ def test_constants_are_the_limits(L, margin):
     u = form.log_inverse_loss(log_t=log_t)
     scaled = np.exp(log_t - u) * log_t ** (2 - 2 / L)
     assert scaled == pytest.approx(growth_constant_loss(L, margin), rel=1e-5, abs=0)
-    assert form.solution(log_t=log_t)[0] / log_t ** (1 / L) == pytest.approx(growth_constant_norm(L, margin), rel=1e-6, abs=0)
+    assert form.solution(log_t=log_t)[0] / log_t ** (1 / L) == pytest.approx(
+        growth_constant_norm(L, margin), rel=1e-6, abs=0
+    )
     assert normalised_loss_constant(L, log_t, margin=margin) == pytest.approx(1, rel=1e-5, abs=0)
 
 

@@ -78,7 +78,9 @@ def test_limits_are_directions_with_their_margin():
     assert w / np.linalg.norm(w) == pytest.approx(factors.limit.direction, abs=1e-7)
     assert factors.limit.direction.prod() == pytest.approx(factors.limit.margin, rel=1e-15, abs=0)
     scalar = ScalarHomogeneous(L=3, theta0_value=1.0, x=2.5)
-    assert scalar.log_inverse_loss(9.0) / scalar.solution(9.0) ** 3 == pytest.approx(scalar.limit.margin, rel=1e-14, abs=0)
+    assert scalar.log_inverse_loss(9.0) / scalar.solution(9.0) ** 3 == pytest.approx(
+        scalar.limit.margin, rel=1e-14, abs=0
+    )
     assert scalar.limit.direction == 1
 
 

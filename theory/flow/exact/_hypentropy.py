@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from theory._arrays import as_floats
 from theory._errors import InvalidInput, NotConverged
 
+REACH = 2.0
 RATIO = 1.3  # of successive log(1/alpha) in the continuation
 LARGEST = 200.0  # exponents are cut here: a trial step may go anywhere
 
@@ -29,8 +30,8 @@ def curvature(z: np.ndarray, log_alpha: float) -> np.ndarray:
 def minimise(R: np.ndarray, c: np.ndarray, log_alpha: float) -> np.ndarray:
     """The m (r,) with R beta(R^T m) = c, for R of full rank: the dual of the hypentropy's minimiser.
 
-    Newton's method on sum_j 2 alpha^2 cosh z_j - c . m, z = R^T m, with steps short enough for its third derivative
-    (at most its second); alpha is lowered by continuation, z growing in proportion to log(1/alpha).
+    Newton's method on sum_j 2 alpha^2 cosh z_j - c . m, z = R^T m, in a trust region of z, as its third derivative is
+    at most its second; alpha is lowered by continuation, z growing in proportion to log(1/alpha).
 
     Raises
     ------
@@ -50,9 +51,7 @@ def minimise(R: np.ndarray, c: np.ndarray, log_alpha: float) -> np.ndarray:
             previous, gap = gap, float(np.abs(rest).max()) / size
             if gap <= 1e-15 or (gap <= tolerance and gap >= previous / 2):
                 break
-            step = -np.linalg.lstsq((R * curvature(z, level)) @ R.T, rest, rcond=1e-300)[0]
-            reach = float(np.abs(R.T @ step).max())
-            m = m + step * (1.0 if reach <= 0.5 else np.log1p(reach) / reach)
+            m = m - _step((R * curvature(z, level)) @ R.T, rest, R)
         if not gap <= tolerance:
             raise NotConverged(f"the least hypentropy was not found: the constraints are violated by {gap:.1e}.")
         if level <= log_alpha:
@@ -61,6 +60,22 @@ def minimise(R: np.ndarray, c: np.ndarray, log_alpha: float) -> np.ndarray:
         # |z| of the largest weights is about log(1 + size / alpha^2)
         m = m * float(np.logaddexp(0.0, 2 * (easy - lower)) / np.logaddexp(0.0, 2 * (easy - level)))
         level = lower
+
+
+def _step(H: np.ndarray, rest: np.ndarray, R: np.ndarray) -> np.ndarray:
+    """(H + shift)^-1 rest, the shift just large enough that no z moves by more than REACH.
+
+    Where the weights are fewer than the constraints H is singular to rounding: a shift holds those directions still,
+    which a shorter step would not.
+    """
+    values, axes = np.linalg.eigh(H)
+    values, inner, shift = np.maximum(values, 0.0), axes.T @ rest, 0.0
+    while True:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            step = axes @ np.where(inner == 0, 0.0, inner / (values + shift))
+            if np.isfinite(step).all() and np.abs(R.T @ step).max() <= REACH:
+                return step
+        shift = max(4 * shift, 1e-18 * float(values[-1]), 1e-300)
 
 
 def log_factors(theta: ArrayLike, d: int) -> tuple[np.ndarray, np.ndarray]:
