@@ -14,6 +14,7 @@ from theory.flow._surface import Surface
 INTERIOR, INTERIOR_SHORT = 6, 3  # samples of each step, its end included
 Z_RTOL = 1e-12  # of the unit's largest pre-activation
 WEIGHT_RTOL = 1e-11  # of the weight's interval
+DIP = 0.05  # of the neighbouring samples
 WEIGHT_FLOOR = 1e-15  # of the largest interval: rounding of a weight that ought to be zero
 LOCATE_STEPS, SETTLE_STEPS = 60, 4
 
@@ -110,21 +111,32 @@ def _dip(
 ) -> tuple[list[float], list[np.ndarray]] | None:
     """A bracket where a function dips below zero and returns between three positive samples."""
     left, mid, right = values
+    near = DIP * np.minimum(left, right)  # a predicted minimum below this is worth a look: the parabola errs at order 3
     # the parabola's lowest point lies below mid by at most |right - left| / 4 while it is between the samples
-    some = np.flatnonzero((mid < abs(right - left) / 4) & (left > 0) & (mid > 0) & (right > 0))
-    if not some.size:
-        return None
-    left, mid, right = left[some], mid[some], right[some]
-    curve, slope = left - 2 * mid + right, (right - left) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift, depth = -slope / curve, slope**2 / (2 * curve)
-    for k in np.flatnonzero((curve > 0) & (depth > mid) & (abs(shift) < 1)):
-        low = xs[1] + shift[k] * (xs[2] - xs[1])
-        at = watch(piece.theta(low))
-        if at[some[k]] < 0:
-            before = 1 if shift[k] > 0 else 0
-            return [xs[before], low], [values[before], at]
+    some = np.flatnonzero((mid < abs(right - left) / 4 + near) & (left > 0) & (mid > 0) & (right > 0))
+    for entry in some:
+        points = [(x, float(v[entry])) for x, v in zip(xs, values, strict=True)]
+        for _ in range(2):
+            low = _lowest(points)
+            if low is None or low[1] > near[entry]:
+                break
+            at = watch(piece.theta(low[0]))
+            if at[entry] < 0:
+                before = 1 if low[0] > xs[1] else 0
+                return [xs[before], low[0]], [values[before], at]
+            points = sorted([*points, (low[0], float(at[entry]))], key=lambda point: point[1])[:3]
     return None
+
+
+def _lowest(points: list[tuple[float, float]]) -> tuple[float, float] | None:
+    """The lowest point of the parabola through three points, where it lies among them."""
+    (a, fa), (b, fb), (c, fc) = sorted(points)
+    slope, later = (fb - fa) / (b - a), (fc - fb) / (c - b)
+    curve = (later - slope) / (c - a)
+    if curve <= 0:
+        return None
+    x = (a + b) / 2 - slope / (2 * curve)
+    return (x, fa + (x - a) * (slope + curve * (x - b))) if a < x < c and x != b else None
 
 
 def _locate(watch: Watch, piece: Piece, xs: list[float], values: list[np.ndarray]) -> Event:
