@@ -143,10 +143,17 @@ def evolution_identities(
     tangent = perpendicular(point.theta, field_of(point, g).g)[1]
     w, s = point.weights(), point.constraints()[2]
     if point.loss.name == "exponential" or point.u > TAIL:
-        p = w / w.sum()  # the sum is 1, up to the rounding of u
-        spread = -float(xlogy(p, p).sum()) / v  # H(p)/u
+        spread = _entropy(w) / v
     else:
         total = np.exp(-point.u)
         steepness = -np.expm1(-total) / total  # |l'(v)| / Loss
         spread = float(w @ s) / (v * steepness) - 1
     return MarginEvolution(weights_term=L * (1 + tangent**2) * spread, direction_term=L * tangent**2)
+
+
+def _entropy(w: np.ndarray) -> float:
+    """``-sum p log p`` of the shares of w; the largest from the others, so that one near 1 keeps its digits."""
+    p = w / w.sum()  # the sum is 1, up to the rounding of u
+    others = np.delete(p, p.argmax())
+    rest = float(others.sum())
+    return -float(xlogy(others, others).sum()) - float((1 - rest) * np.log1p(-rest))
