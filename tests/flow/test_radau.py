@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from theory.flow._radau import A, EIGENVALUES, NODES, STAGES, radau_step
+from theory.flow._radau import EIGENVALUES, NODES, STAGES, A, radau_step
 
 
 def rate(x, y):
