@@ -16,6 +16,7 @@ from theory.flow._switching import POLICIES
 from theory.flow._until import Until, as_until
 from theory.flow.losses import Loss, as_loss
 from theory.flow.networks import Network
+from theory.flow.separable import check_separable
 from theory.flow.solution import FlowSolution, FlowState
 
 CLOCKS = ("auto", "t", "loss-normalised")
@@ -67,7 +68,8 @@ def integrate(
 
     Raises
     ------
-    InvalidInput : shapes, labels or options that do not fit; NaN; a start at a stationary zero.
+    InvalidInput : shapes, labels or options that do not fit; NaN; a start at a stationary zero; for the ends log-loss
+        and margin-converged, data that no network of this kind separates.
     PreconditionError : an option that needs homogeneity or an exponential tail.
     NotConverged : max_steps, vanishing steps or chattering; ``partial`` holds the solution so far.
 
@@ -86,6 +88,8 @@ def integrate(
         raise InvalidInput(
             "until='margin-converged' needs a homogeneous network, but this one has biases; give log-loss:... instead."
         )
+    if end.kind in ("log-loss", "margin-converged"):
+        check_separable(network, X, y)
     if clock not in CLOCKS:
         raise InvalidInput(f"clock must be one of {', '.join(CLOCKS)}, but is {clock!r}.")
     if clock == "loss-normalised" and not loss.exponential_tail:

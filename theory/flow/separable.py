@@ -36,10 +36,12 @@ def check_separable(network: Any, X: ArrayLike, y: ArrayLike) -> None:
     ------
     InvalidInput : such data; NaN, shapes or labels that do not fit.
 
-    Examples -------- >>> from theory.flow.networks import fully_connected >>> check_separable(fully_connected((1, 3,
-    1)), [[1.0], [2.0]], [1, -1]) Traceback (most recent call last): theory._errors.InvalidInput: samples 0 and 1 are
-    positive multiples of each other with different labels: no network ... >>> check_separable(fully_connected((1, 3,
-    1), bias="first"), [[1.0], [2.0]], [1, -1])
+    Examples
+    --------
+    >>> from theory.flow.networks import two_layer
+    >>> check_separable(two_layer(1, 3), [[1.0], [2.0]], [1, -1])
+    Traceback (most recent call last):
+    theory._errors.InvalidInput: samples 0 and 1 are positive multiples of each other with different labels: no ...
     """
     inputs = as_floats("X", X, ndim=2)
     if inputs.shape[1] != network.n_inputs:
