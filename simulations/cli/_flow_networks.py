@@ -92,21 +92,41 @@ def _widths(text: str) -> tuple[int, ...]:
         raise InvalidInput(f"--widths must be whole numbers such as 10,10, but is {text[:40]!r}.") from None
 
 
-def first_parameters(network: Network, seed: int, scale: float, balanced: bool) -> np.ndarray:
-    """A Gaussian theta (P); ``balanced`` then rescales the outgoing weights of each unit to its conserved quantity 0.
+def first_parameters(
+    network: Network, seed: int, scale: float, *, balanced: bool = False, paired: bool = False
+) -> np.ndarray:
+    """A Gaussian theta (P).
 
-    That is ``||in||^2 = k ||out||^2`` for an activation of power k, from the first layer on.
+    ``paired``: the second half of the units repeats the first with opposite outgoing weights, so that the network
+    starts at zero. ``balanced``: outgoing weights rescaled as in :func:`balance`, after that.
 
     Raises
     ------
-    InvalidInput : a seed below 0, a scale that is not positive, ``balanced`` for a network that is not made of layers.
+    InvalidInput : a seed below 0, a scale that is not positive, ``balanced`` without hidden units, ``paired`` for
+        another network than two layers of even width.
     """
     from theory._arrays import as_positive
 
     if seed < 0:
         raise InvalidInput(f"--seed must be at least 0, but is {seed}.")
     theta = network.random_parameters(rng=seed, scale=as_positive("--scale", scale))
+    theta = pair(network, theta) if paired else theta
     return balance(network, theta) if balanced else theta
+
+
+def pair(network: Network, theta: np.ndarray) -> np.ndarray:
+    """``theta`` (P) of two layers with the second half of the units made the opposite of the first."""
+    half = network.n_units // 2
+    if len(network.units) != 1 or network.n_units != 2 * half:
+        raise InvalidInput("--paired needs two layers and an even width.")
+    theta = theta.copy()
+    views = network.views(theta)
+    for name, view in views.items():
+        if name == "W2":
+            view[:, half:] = -view[:, :half]
+        elif name in ("W1", "b1"):
+            view[half:] = view[:half]
+    return theta
 
 
 def balance(network: Network, theta: np.ndarray) -> np.ndarray:

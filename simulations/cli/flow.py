@@ -37,6 +37,10 @@ def flow(
         bool,
         typer.Option("--balanced", help="Rescale the outgoing weights of each unit to the length of its incoming."),
     ] = False,
+    paired: Annotated[
+        bool,
+        typer.Option("--paired", help="Two layers: units in pairs of opposite output, so that f = 0 at the start."),
+    ] = False,
     start: Annotated[
         Path | None, typer.Option(help="Instead of random weights: .npy, or a trajectory.npz to go on from.")
     ] = None,
@@ -88,7 +92,11 @@ def flow(
     )
     if law.exponential_tail:
         check_separable(net, X, law.labels(y, len(X), outputs))
-    theta = first_parameters(net, seed, scale, balanced) if start is None else read_start(start, net)
+    theta = (
+        first_parameters(net, seed, scale, balanced=balanced, paired=paired)
+        if start is None
+        else read_start(start, net)
+    )
     folder = None if out is None else make_folder(out)
     if folder is not None and start is not None and start.resolve() == (folder / TRAJECTORY).resolve():
         raise InvalidInput("--out would replace the trajectory that --start goes on from: give another folder.")

@@ -14,7 +14,7 @@ import pytest
 
 from simulations.cli import _flow_watch, main
 from simulations.cli._flow_data import prepared_labels, read_points
-from simulations.cli._flow_networks import NETWORKS, balance, make_network
+from simulations.cli._flow_networks import NETWORKS, balance, first_parameters, make_network
 from simulations.cli._flow_watch import progress_line
 from theory import InvalidInput
 from theory.flow import fully_connected, integrate
@@ -86,7 +86,7 @@ def test_text_and_files(run, points, tmp_path):
         assert saved["log_inverse_loss"][-1] == pytest.approx(100, rel=1e-7)
         np.testing.assert_allclose(saved["norms"], np.linalg.norm(saved["thetas"], axis=1))
         np.testing.assert_allclose(saved["normalized_margins"], saved["margins"] / saved["norms"] ** 2)
-        assert saved["normalized_margins"][-1] == record["margin"]
+        assert saved["normalized_margins"][-1] == pytest.approx(record["margin"], rel=1e-14)
         assert saved["log_t"].shape == saved["clocks"].shape and saved["clocks"][-1] == "log-log"
         assert np.linalg.norm(saved["limit_theta"]) ** -2 == pytest.approx(record["limit"]["margin"])
     with (folder / "events.csv").open(newline="") as stream:
@@ -263,6 +263,18 @@ def test_balanced_weights(activation, power):
     assert theta.tolist() == net.random_parameters(rng=0).tolist()
     with pytest.raises(InvalidInput, match="hidden units"):
         balance(fully_connected((3, 1)), np.ones(3))
+
+
+def test_paired_units_start_at_zero():
+    for options in ({}, {"bias": "first", "activation": "relu^2"}):
+        net = fully_connected((2, 4, 3), **options)
+        theta = first_parameters(net, 1, 2.0, paired=True)
+        assert np.abs(theta).max() > 0.5 and np.abs(net.output(theta, X)).max() < 1e-14
+        theta = first_parameters(net, 1, 2.0, paired=True, balanced=True)
+        assert theta.any() and np.abs(net.output(theta, X)).max() < 1e-14
+    for widths in ((2, 3, 1), (2, 1), (2, 2, 2, 1)):
+        with pytest.raises(InvalidInput, match="even width"):
+            first_parameters(fully_connected(widths), 0, 1.0, paired=True)
 
 
 BAD = {

@@ -76,7 +76,7 @@ def test_kkt(flow):
     own = flow_kkt(*p, modes=flow.modes())
     assert (eps[-1], lines[r"$\delta$, certified"].get_ydata()[-1]) == (best.eps, best.delta)
     assert lines[r"$\sqrt{2(1-\beta)}\,\bar\gamma^{-1/L}$ of the flow"].get_ydata()[-1] == own.eps_identity
-    assert lines[r"bound on the sum of $\delta$"].get_ydata()[-1] == own.delta_bound
+    assert lines[r"bound on $\sum_n \delta_n$ of the flow"].get_ydata()[-1] == own.delta_bound
     guide = lines["slope $-1/2$"].get_ydata()
     assert np.log(guide[-1] / guide[0]) / np.log(u[-1] / u[0]) == pytest.approx(-0.5)
     late = np.log(u) >= 0.5 * (np.log(u[0]) + np.log(u[-1]))

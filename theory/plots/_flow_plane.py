@@ -63,7 +63,7 @@ def neuron_directions(solution: FlowSolution, ax: Any | None = None) -> Axes:
     ax.plot(np.linspace(0, 2 * np.pi, 200), np.ones(200), color="0.4", linewidth=0.8)
     ax.set_ylim(0, 1.2)
     ax.set_yticks([])
-    ax.set_xticks(np.pi / 2 * np.arange(4), ["0°", "90°", "180°", "270°"], fontsize=SMALL)
+    ax.set_xticks([])
     ax.grid(False)
     ax.spines["polar"].set_visible(False)
     ax.set_title(_directions_title(solution, angle[-1], share), fontsize=NORMAL + 1, loc="left")
