@@ -67,13 +67,16 @@ class LossClock(Clock):
     name = "loss-normalised"
 
     def log_time(self, a: float, b: float, path: Callable[[float], np.ndarray], surface: Surface) -> float:
-        """Quadrature of ``dt = e^u dtau`` on the interpolant, with more nodes where u changes within the step."""
-        for nodes, weights in (PAIR, NARROW):
-            xs = a + (b - a) * (1 + nodes) / 2
+        """Quadrature of ``dt = e^u dtau`` on the interpolant, in panels over which u moves by about two."""
+        panels, (nodes, weights) = 1, PAIR
+        while True:
+            edges = a + (b - a) * np.arange(panels + 1) / panels
+            width = (b - a) / panels
+            xs = (edges[:-1, None] + width * (1 + nodes) / 2).ravel()
             u = np.array([self.field.log_inverse(path(x), surface) for x in xs])
-            if np.ptp(u) < STILL:
-                break
-        return float(u.max() + np.log(np.exp(u - u.max()) @ weights * (b - a) / 2))
+            if panels > 1 or nodes is NARROW[0] or np.ptp(u) < STILL:
+                return float(u.max() + np.log(np.exp(u - u.max()) @ np.tile(weights, panels) * width / 2))
+            panels, (nodes, weights) = max(1, int(np.ptp(u))), NARROW
 
 
 class LogLogClock(Clock):

@@ -108,10 +108,12 @@ def radau_step(
     rate0: np.ndarray,
     scale: np.ndarray,
     before: Callable[[float], np.ndarray] | None,
+    noise: float = 0.0,
 ) -> RadauStep | None:
     """One step, or None where the Newton iteration does not contract.
 
-    ``scale`` (P) is the size of one tolerance; ``before`` extrapolates the last step, for a first guess.
+    ``scale`` (P) is the size of one tolerance; ``before`` extrapolates the last step, for a first guess; corrections
+    below ``noise`` tolerances are rounding.
     """
     Z = np.zeros((STAGES, len(y))) if before is None else np.array([before(x + c * h) - y for c in NODES])
     last = np.inf
@@ -124,10 +126,11 @@ def radau_step(
         Z = Z + change
         size = float(np.sqrt(np.mean((change / scale) ** 2)))
         contraction = size / last
-        if contraction >= (OVERSHOOT if iteration == 1 else 1) or not np.isfinite(size):
+        settled = iteration > 0 and size <= noise
+        if not np.isfinite(size) or (not settled and contraction >= (OVERSHOOT if iteration == 1 else 1)):
             return None
         left = size * max(contraction / (1 - contraction), 1e-3) if contraction < 1 else np.inf
-        if (left < NEWTON_TOL and iteration) or size == 0:
+        if settled or (left < NEWTON_TOL and iteration) or size == 0:
             error = newton.filtered(rate0 + ERROR @ Z / (GAMMA * h))  # (I - h gamma J)^-1 (h gamma rate0 + e Z)
             return RadauStep(x, h, y, y + Z[-1], error, _differences @ np.vstack([np.zeros_like(y), Z]))
         last = size

@@ -18,7 +18,7 @@ from theory.flow._modes import SLIDING, modes_of
 from theory.flow._steppers import Piece, Stepper, make_stepper
 from theory.flow._surface import CurvedSurface, Surface
 from theory.flow._switching import Switch, switch
-from theory.flow._until import LARGEST, MARGIN_RTOL, FlowStatus, Until
+from theory.flow._until import LARGEST, MARGIN_RTOL, PATIENCE, FlowStatus, Until
 from theory.flow.conservation import conservation_drift
 from theory.flow.solution import FlowEvent, FlowSolution, FlowState
 
@@ -175,7 +175,8 @@ class Run:
     def _bound(self) -> float:
         """Where the clock ends at the latest."""
         if isinstance(self.clock, LogLogClock):
-            return float(np.log(self.end.value if self.end.kind == "log-loss" else LARGEST))
+            ends = {"log-loss": self.end.value, "margin-converged": PATIENCE}
+            return float(np.log(ends.get(self.end.kind, LARGEST)))
         if isinstance(self.clock, PlainClock) and self.end.kind == "t":
             return self.end.value
         return np.inf
@@ -299,6 +300,8 @@ class Run:
                 self.status = FlowStatus.PRECISION
             elif kind == "margin-converged" and self._margin_is_converged():
                 self.status = FlowStatus.MARGIN
+            elif kind == "margin-converged" and self.x >= np.log(PATIENCE) * (1 - 1e-12):
+                self.status = FlowStatus.SLOW
         elif not moving:
             v = self.field.velocity(self.thetas[-1], self.surface, log=self._log)
             speed = float(np.linalg.norm(v))

@@ -16,6 +16,7 @@ from theory.flow._surface import Surface
 SHORT_SHARE = 0.1  # of the tolerance for RK45, whose interpolant is of order 4
 LOOK_AHEAD = 0.6  # of the step: Newton overshoots where a softmin weight grows beyond the Jacobian's
 
+ROUNDING = 1e-17  # of log(1/Loss): what rounding of the exponents leaves of theta, relatively
 FULL_SIZE = 1000  # unknowns of a step up to which Newton may use the Jacobian of every stage
 
 
@@ -141,6 +142,8 @@ class ImplicitStepper:
             x, state = self.x + LOOK_AHEAD * h, self._before(self.x + LOOK_AHEAD * h)
         scale = self.atol + self.rtol * abs(self.state)
 
+        noise = ROUNDING * float(np.exp(self.x)) / self.rtol
+
         def rate(s: float, v: np.ndarray) -> np.ndarray:
             return self.clock.rate(s, v, self.surface)
 
@@ -149,10 +152,10 @@ class ImplicitStepper:
 
         with np.errstate(over="ignore", invalid="ignore"):
             newton: SimplifiedNewton | FullNewton = SimplifiedNewton(self.clock.linearise(x, state, self.surface), h)
-            tried = radau_step(rate, newton, self.x, self.state, h, self._rate, scale, self._before)
+            tried = radau_step(rate, newton, self.x, self.state, h, self._rate, scale, self._before, noise)
             if tried is None and self._before is not None and STAGES * len(self.state) <= FULL_SIZE:
                 newton = FullNewton(jacobian, self.x, self.state, h)
-                tried = radau_step(rate, newton, self.x, self.state, h, self._rate, scale, self._before)
+                tried = radau_step(rate, newton, self.x, self.state, h, self._rate, scale, self._before, noise)
         return tried
 
     def shorten(self, piece: Piece, x: float) -> Piece:

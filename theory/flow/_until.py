@@ -10,6 +10,7 @@ import numpy as np
 from theory._errors import InvalidInput
 
 LARGEST = 1e12  # log(1/loss) past which the softmin weights have no digits left in float64
+PATIENCE = 1e9  # log(1/loss) at which waiting for the margin ends
 MARGIN_RTOL = 1e-6  # margin-converged: relative change while log(1/loss) doubles
 KINDS = ("t", "log-t", "log-loss", "margin-converged", "stationary")
 
@@ -20,6 +21,7 @@ class FlowStatus(StrEnum):
     REACHED = "The requested end was reached."
     MARGIN = "The normalised margin changed by less than 1e-6 while log(1/loss) doubled."
     STATIONARY = "The gradient vanished: a stationary point."
+    SLOW = "log(1/loss) reached 1e9 and the normalised margin still moves: it converges too slowly to be awaited."
     PRECISION = "log(1/loss) reached 1e12, past which float64 loses the softmin weights."
     STEPS = "max_steps was reached before the requested end."
     STOPPED = "The integration could not be continued."
