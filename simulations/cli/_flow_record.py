@@ -57,6 +57,7 @@ def flow_record(
         "kkt_reason": why,
         "limit": None if limit is None else {name: getattr(limit, name) for name in ("margin", "residual", "kind")},
         "limit_reason": reason,
+        "cautions": cautions(solution, limit),
         "loss": solution.loss.name,
     }
     if not solution.loss.exponential_tail:
@@ -69,7 +70,25 @@ def mean_squared_error(solution: FlowSolution) -> float:
     return float(np.square(solution.network.output(solution.theta, solution.X) - solution.y).mean())
 
 
-def flow_text(record: dict[str, object], solution: FlowSolution) -> str:
+def cautions(solution: FlowSolution, limit: LimitDirection | None) -> list[str]:
+    """What to be careful with: where the flow was not unique, and a limit that it does not head to."""
+    out = []
+    ambiguous = solution.event_counts.get("ambiguous", 0)
+    if ambiguous:
+        out.append(f"at {ambiguous} events the flow is not unique; --ambiguous chose.")
+    if limit is not None:
+        smoothed = float(solution.smoothed_margins()[-1])
+        if limit.margin < smoothed * (1 - 1e-9):  # proved: the smoothed margin never falls
+            out.append(
+                f"the limit's margin is below the smoothed margin {smoothed:.10g} of the state, which never falls: the "
+                "flow passes this point; integrate further."
+            )
+        elif limit.kind == "saddle":
+            out.append("the limit is a saddle, which the flow may yet leave; integrate further.")
+    return out
+
+
+def flow_text(record: dict[str, object], solution: FlowSolution, found: LimitDirection | None) -> str:
     """A few lines for people: the flow, its margins, its KKT residuals, its limit, and what to be careful with."""
     lines = [solution.summary()]
     if "mean_squared_error" in record:
@@ -83,9 +102,7 @@ def flow_text(record: dict[str, object], solution: FlowSolution) -> str:
         lines.append(f"limit: margin {limit['margin']:.12g}, KKT residual {limit['residual']:.1e}, {limit['kind']}")
     else:
         lines.append(f"no limit: {record['limit_reason']}")
-    ambiguous = solution.event_counts.get("ambiguous", 0)
-    if ambiguous:
-        lines.append(f"caution: at {ambiguous} events the flow is not unique; --ambiguous chose.")
+    lines += [f"caution: {sentence}" for sentence in cautions(solution, found)]
     return "\n".join(lines)
 
 

@@ -120,4 +120,4 @@ def flow(
     notes = (
         [] if folder is None else ["", f"wrote {', '.join(write_flow(solution, record, found, folder))} to {folder}"]
     )
-    typer.echo(json_text(record) if json else "\n".join([flow_text(record, solution), *notes]))
+    typer.echo(json_text(record) if json else "\n".join([flow_text(record, solution, found), *notes]))

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from simulations.cli import _flow_watch, main
 from simulations.cli._flow_data import prepared_labels, read_points
 from simulations.cli._flow_networks import NETWORKS, balance, first_parameters, make_network
+from simulations.cli._flow_record import cautions
 from simulations.cli._flow_watch import progress_line
 from theory import InvalidInput
 from theory.flow import fully_connected, integrate
@@ -71,6 +73,18 @@ def test_json_is_the_flow_of_the_library(run, points):
     assert got["limit"] == {"margin": limit.margin, "residual": limit.residual, "kind": limit.kind}
     assert limit.residual <= 1e-12 and got["limit_reason"] is None
     assert got["smoothed_margin"] < got["margin"] < limit.margin
+
+
+def test_a_limit_that_the_flow_does_not_head_to_is_named():
+    net = fully_connected((2, 4, 1))
+    solution = integrate(net, (X, Y), "exponential", net.random_parameters(rng=2, scale=0.5), until="log-loss:100")
+    limit = limit_direction(net, X, Y, "exponential", solution.theta, modes=solution.modes())
+    assert cautions(solution, limit) == [] == cautions(solution, None)
+    smoothed = solution.smoothed_margins()[-1]
+    (said,) = cautions(solution, replace(limit, margin=smoothed * (1 - 1e-8)))
+    assert "passes this point" in said
+    saddle = replace(limit, order=replace(limit.order, kind="saddle"))
+    assert "saddle" in cautions(solution, saddle)[0]
 
 
 def test_text_and_files(run, points, tmp_path):
