@@ -37,10 +37,10 @@ def test_clocks_agree_at_a_common_time(setting, late):
     assert tau.state.log_t == pytest.approx(np.log(t), abs=1e-9)
 
 
-def test_the_switch_of_phase_is_at_separation_and_recorded(late):
+def test_the_switch_of_phase_is_at_ten_and_recorded(late):
     (_, first), (_, second) = late.phases
     assert first == 0 and second > 0
-    assert late.log_inverse_loss[second - 2] < 1 <= late.log_inverse_loss[second - 1]  # step k ends at index k
+    assert late.log_inverse_loss[second - 2] < 10 <= late.log_inverse_loss[second - 1]  # step k ends at index k
     assert (late.margins()[second:] > 0).all()
 
 

@@ -51,6 +51,9 @@ def test_one_point_and_its_log_time(loss, form):
     flow = integrate(LINE, form.data, loss, form.theta0, until="log-t:1e6", rtol=1e-12)
     for log_t in (-2.0, 3.0, 700.0, 1e6):
         assert abs(flow.at(log_t=log_t)[0] / form.solution(log_t=log_t)[0] - 1) < 1e-10, log_t  # 100 rtol
+    grid = np.isfinite(flow.log_t)
+    u = form.log_inverse_loss(log_t=flow.log_t[grid])
+    assert (np.abs(flow.log_inverse_loss[grid] - u) / np.maximum(1, abs(u))).max() < 1e-10
 
 
 @pytest.mark.parametrize("L", [2, 3, 4])

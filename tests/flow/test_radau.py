@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from theory.flow._radau import EIGENVALUES, NODES, STAGES, A, radau_step
+from theory.flow._radau import EIGENVALUES, NODES, STAGES, A, FullNewton, SimplifiedNewton, radau_step
 
 
 def rate(x, y):
@@ -19,14 +19,16 @@ def exact(x):
     return np.array([np.cos(x), np.sin(x), np.exp(np.sin(x))])
 
 
-def go(steps, end=2.0, tight=1e-11):
+def go(steps, end=2.0, tight=1e-11, full=False):
     y, h = exact(0.0), end / steps
     for k in range(steps):
         J = jacobian(k * h, y)
-        step = radau_step(
-            rate, lambda c, J=J: lambda r: np.linalg.solve(c * np.eye(3) - J, r),
-            k * h, y, h, rate(k * h, y), np.full(3, tight), None,
-        )  # fmt: skip
+        newton = (
+            FullNewton(jacobian, k * h, y, h)
+            if full
+            else SimplifiedNewton(lambda c, J=J: lambda r: np.linalg.solve(c * np.eye(3) - J, r), h)
+        )
+        step = radau_step(rate, newton, k * h, y, h, rate(k * h, y), np.full(3, tight), None)
         assert step is not None
         y = step.end
     return y, step
@@ -63,10 +65,8 @@ def test_a_stiff_decay_is_damped_in_one_step():
     def stiff(x, y):
         return -1e9 * (y - np.cos(x))
 
-    step = radau_step(
-        stiff, lambda c: lambda r: r / (c + 1e9), 0.0, np.array([5.0]), 1.0, stiff(0.0, np.array([5.0])),
-        np.array([1e-9]), None,
-    )  # fmt: skip
+    y, newton = np.array([5.0]), SimplifiedNewton(lambda c: lambda r: r / (c + 1e9), 1.0)
+    step = radau_step(stiff, newton, 0.0, y, 1.0, stiff(0.0, y), np.array([1e-9]), None)
     assert step.end == pytest.approx(np.cos(1.0), abs=1e-7)
 
 
@@ -74,5 +74,21 @@ def test_no_contraction_is_reported():
     def wild(x, y):
         return np.exp(30 * y)
 
-    step = radau_step(wild, lambda c: lambda r: r / c, 0.0, np.zeros(1), 10.0, np.ones(1), np.array([1e-9]), None)
-    assert step is None
+    newton = SimplifiedNewton(lambda c: lambda r: r / c, 10.0)
+    assert radau_step(wild, newton, 0.0, np.zeros(1), 10.0, np.ones(1), np.array([1e-9]), None) is None
+
+
+def test_both_newton_iterations_solve_the_same_step():
+    (one, step), (other, again) = go(3), go(3, full=True)
+    assert np.abs(one - other).max() < 1e-10
+    assert np.abs(step.error - again.error).max() < 0.5 * np.abs(step.error).max()
+
+
+def test_corrections_below_rounding_are_converged():
+    def rough(x, y):  # no iteration comes closer than the noise
+        return -y + 1e-6 * np.sin(1e12 * y)
+
+    newton = SimplifiedNewton(lambda c: lambda r: r / (c + 1), 0.1)
+    arguments = rough, newton, 0.0, np.ones(1), 0.1, -np.ones(1), np.array([1e-12]), None
+    assert radau_step(*arguments) is None
+    assert abs(radau_step(*arguments, noise=1e6).end[0] - np.exp(-0.1)) < 1e-6
