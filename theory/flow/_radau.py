@@ -67,7 +67,7 @@ class SimplifiedNewton:
         self._solvers = [factor(value / h) for value in EIGENVALUES]
 
     def correction(self, defect: np.ndarray, Z: np.ndarray) -> np.ndarray:
-        """dZ (s, P) for ``defect = F - A^-1 Z / h``."""
+        """The change of Z (s, P) for ``defect = F - A^-1 Z / h``."""
         modes = [
             solve(d if isinstance(v, complex) else d.real)
             for v, solve, d in zip(EIGENVALUES, self._solvers, TO_MODES @ defect, strict=True)
@@ -86,7 +86,7 @@ class FullNewton:
         self._jacobian, self._x, self._y, self._h = jacobian, x, y, h
 
     def correction(self, defect: np.ndarray, Z: np.ndarray) -> np.ndarray:
-        """dZ (s, P) for ``defect = F - A^-1 Z / h``."""
+        """The change of Z (s, P) for ``defect = F - A^-1 Z / h``."""
         s, P = Z.shape
         M = np.kron(A_INVERSE / self._h, np.eye(P)).reshape(s, P, s, P)
         for i, (c, z) in enumerate(zip(NODES, Z, strict=True)):
