@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from theory.flow._kkt_newton import KktPoint, newton, tangent_support
+from theory.flow._kkt_newton import MOST_NEWTON, KktPoint, newton, tangent_support
 from theory.flow._kkt_system import KktSystem, Margins
 from theory.flow._layers import Dense
 from theory.flow._modes import OFF, ON, SLIDING, slopes_of
 
+MOST_STEPS = 300  # of Newton in one search; searches that succeed take 3 to 100
 LOOSE = 1e-9  # relative violation of a margin, a sign, a multiplier or a Clarke weight that counts
 
 
@@ -87,18 +88,18 @@ def solve_active_set(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: f
     Where the search fails, it starts again without the units that Newton was about to remove: a neuron on its way to
     zero enters as the square of its size, and where that square would be negative Newton stalls beside zero.
     """
-    best, steps = _search(problem, theta, _tangent(problem, theta, sets), rtol=rtol)
+    best, steps = search_sets(problem, theta, tangent_sets(problem, theta, sets), rtol=rtol)
     if not best.solved(rtol):
-        candidate, more = _search(problem, theta, sets, rtol=rtol)
+        candidate, more = search_sets(problem, theta, sets, rtol=rtol)
         best, steps = min(best, candidate, key=Candidate.badness), steps + more
-    for _ in range(3):
+    for _ in range(2):
         if best.solved(rtol):
             break
         fewer = _without_fading(problem.network, theta, best.point.theta)
         if np.array_equal(fewer, theta):
             break
         theta = fewer
-        candidate, more = _search(problem, theta, _tangent(problem, theta, sets), rtol=rtol)
+        candidate, more = search_sets(problem, theta, tangent_sets(problem, theta, sets), rtol=rtol)
         best, steps = min(best, candidate, key=Candidate.badness), steps + more
     return best, steps
 
@@ -120,8 +121,16 @@ def _without_fading(network: Any, before: np.ndarray, after: np.ndarray) -> np.n
     return out
 
 
-def _search(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: float) -> tuple[Candidate, int]:
-    """The search for the sets from one theta.
+def search_sets(
+    problem: Problem,
+    theta: np.ndarray,
+    sets: Sets,
+    *,
+    rtol: float,
+    most_steps: int = MOST_STEPS,
+    most_newton: int = MOST_NEWTON,
+) -> tuple[Candidate, int]:
+    """The search for the sets from one theta (P) of length about one: the candidate that violates least, Newton steps.
 
     Each round starts again from theta, so that the search stays with the point that the flow has reached. All
     violations are mended at once; where that comes back to sets seen before, the margins are chosen by the convex
@@ -129,7 +138,7 @@ def _search(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: float) -> 
     """
     visits: Counter[bytes] = Counter()
     steps = 0
-    best = candidate = _examine(problem, theta, sets, rtol)
+    best = candidate = _examine(problem, theta, sets, rtol, most_newton)
     for _ in range(40 + len(sets.active)):
         steps += candidate.point.steps
         if candidate.badness() < best.badness():
@@ -140,14 +149,14 @@ def _search(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: float) -> 
         again = visits[sets.key()] - 1
         sets = _mended(sets, candidate.changes, only_worst=again > 0)
         if again == 1:
-            sets = _tangent(problem, candidate.point.theta, sets)
-        if not sets.active.any() or visits[sets.key()] > 3:
+            sets = tangent_sets(problem, candidate.point.theta, sets)
+        if not sets.active.any() or visits[sets.key()] > 3 or steps > most_steps:
             break
-        candidate = _examine(problem, theta, sets, rtol)
+        candidate = _examine(problem, theta, sets, rtol, most_newton)
     return best, steps
 
 
-def _tangent(problem: Problem, theta: np.ndarray, sets: Sets) -> Sets:
+def tangent_sets(problem: Problem, theta: np.ndarray, sets: Sets) -> Sets:
     """The sets with the margins that carry the convex problem tangent at theta (P)."""
     everything = Sets(modes=sets.modes, active=np.ones_like(sets.active))
     support = tangent_support(everything.system(problem), theta)
@@ -166,10 +175,10 @@ def _mended(sets: Sets, changes: list[Change], *, only_worst: bool) -> Sets:
     return Sets(modes=modes, active=active)
 
 
-def _examine(problem: Problem, theta: np.ndarray, sets: Sets, rtol: float) -> Candidate:
+def _examine(problem: Problem, theta: np.ndarray, sets: Sets, rtol: float, most_newton: int) -> Candidate:
     """One Newton solve, and what its point violates."""
     system = sets.system(problem)
-    point = newton(system, theta, rtol=rtol)
+    point = newton(system, theta, rtol=rtol, max_steps=most_newton)
     at = problem.network.forward(point.theta, problem.X, system.slopes)
     changes = []
     gaps = problem.margins.values(at.outputs) / problem.level - 1

@@ -10,6 +10,8 @@ from scipy.optimize import nnls
 
 from theory.flow._kkt_system import KktSystem
 
+MOST_NEWTON = 60  # steps in one solve
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KktPoint:
@@ -28,7 +30,7 @@ def _scales(rows: np.ndarray, A: int) -> np.ndarray:
     return np.concatenate([np.ones(A), np.where(lengths > 0, lengths, 1.0)])
 
 
-def newton(system: KktSystem, theta: np.ndarray, *, rtol: float, max_steps: int = 60) -> KktPoint:
+def newton(system: KktSystem, theta: np.ndarray, *, rtol: float, max_steps: int = MOST_NEWTON) -> KktPoint:
     r"""Solve ``theta = sum lam grad q / level + sum beta grad z, q_A = level, z_S = 0`` from theta (P).
 
     The step solves ``K d = -F`` with the symmetric matrix ``K = [[H, B^T], [B, 0]]`` through ``Re (K + i mu)^{-1}``,
