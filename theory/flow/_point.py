@@ -16,7 +16,7 @@ from theory.flow._modes import OFF, ON, SLIDING, slopes_of
 from theory.flow.losses import CrossEntropyLoss, Loss, as_loss
 from theory.flow.networks import LayeredNetwork, Network
 
-KINK = 1e-12  # |z| below this share of the sum of its absolute terms is rounding: the unit sits on its kink
+KINK = 1e-12  # |z| below this share of the norms of weights and inputs is rounding: the unit sits on its kink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Point:
     """theta (P) on inputs X (N, d) with labels y.
 
     ``kinks`` (N, units) are off in ``slopes`` and ``at`` and wait for their weight. ``contradiction`` is how far,
-    relative to the terms of its sum, a pre-activation lies on the wrong side of the given modes.
+    relative to the norms of its weights and inputs, a pre-activation lies on the wrong side of the given modes.
     """
 
     network: Network
@@ -102,9 +102,10 @@ def evaluate(
 
 
 def _relative(network: LayeredNetwork, at: Forward) -> tuple[np.ndarray, np.ndarray]:
-    """The pre-activations (N, units) as shares of the sums of their absolute terms, and where anything arrives."""
-    layers = zip(network.layers[:-1], at.weights, at.inputs, strict=False)
-    size = np.concatenate([layer.apply(np.abs(w), np.abs(a)) for layer, w, a in layers], axis=1)
+    """The pre-activations (N, units) over the norms of their weights and inputs, and where anything arrives."""
+    layers = list(zip(network.layers[:-1], at.weights, at.inputs, strict=False))
+    squares = [a.apply(w**2, np.ones_like(x)) * a.apply(np.ones_like(w), x**2) for a, w, x in layers]
+    size = np.sqrt(np.concatenate(squares, axis=1))
     return np.divide(at.preactivations, size, out=np.zeros_like(size), where=size > 0), size > 0
 
 
