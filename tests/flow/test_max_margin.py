@@ -106,6 +106,8 @@ def test_contradictions_are_one_sentence(network, X, y, message):
         (RELU, [[0.1, 0.2], [-0.1, -0.2]], [1, -1]),
         (RELU, [[0.1, 0.3], [0.1 * 3, 0.3 * 3]], [1, -1]),  # 0.1 * 3 rounds up: not multiples
         (QUADRATIC, [[0.1, 0.2], [-0.1, -0.2]], [1, 1]),
+        (fully_connected((2, 4, 1), activation="relu^2"), [[0.1, 0.2], [-0.1, -0.2]], [1, -1]),
+        (fully_connected((2, 4, 1), activation="linear", bias="first"), [[1, 0], [2, 0]], [1, -1]),
         (fully_connected((2, 4, 1), activation="linear", bias="first"), [[1, 0], [2, 0], [-1, 0]], [-1, -1, 1]),
         (fully_connected((1, 1)), [[1.0], [2.0]], [1, 1]),
     ],

@@ -64,12 +64,13 @@ def test_the_bracket_holds_a_fine_grid_in_the_plane(seed):
     assert found.cells == 2 * len(X)
 
 
-@pytest.mark.parametrize(("N", "d"), [(8, 3), (12, 3), (8, 5)])
-def test_the_certificate_is_its_own_proof(N, d):
+@pytest.mark.parametrize(("N", "d", "slope"), [(8, 3, 0.0), (12, 3, 0.0), (8, 5, 0.0), (8, 3, 0.4)])
+def test_the_certificate_is_its_own_proof(N, d, slope):
     """The measure reaches the lower end, no direction among many exceeds the upper one, a network reaches half."""
     X, y = sample(N + d, N, d)
-    found = variation_margin(X, y)
-    f = np.maximum(X @ found.atoms.T, 0) @ found.masses
+    found = variation_margin(X, y, slope=slope)
+    Z = X @ found.atoms.T
+    f = np.maximum(Z, slope * Z) @ found.masses
     assert (y * f).min() == pytest.approx(found.margin, rel=1e-12)
     assert np.abs(found.masses).sum() == pytest.approx(1, rel=1e-12)
     assert np.allclose(np.linalg.norm(found.atoms, axis=1), 1, rtol=1e-12)
@@ -77,10 +78,10 @@ def test_the_certificate_is_its_own_proof(N, d):
     rng = np.random.default_rng(0)
     W = rng.standard_normal((20000, d))
     W = np.vstack([W / np.linalg.norm(W, axis=1, keepdims=True), found.atoms])
-    prices = np.abs((found.weights * y) @ np.maximum(X @ W.T, 0))
+    prices = np.abs((found.weights * y) @ np.maximum(X @ W.T, slope * X @ W.T))
     assert prices.max() <= found.certificate.upper * (1 + 1e-12)
     assert prices[-len(found.atoms) :].min() == pytest.approx(found.margin, rel=1e-6)  # complementarity
-    network = fully_connected((d, len(found.masses), 1))
+    network = fully_connected((d, len(found.masses), 1), activation="leaky_relu", slope=slope)
     root = np.sqrt(np.abs(found.masses))
     theta = network.pack(W1=root[:, None] * found.atoms, W2=(np.sign(found.masses) * root)[None, :])
     reached = (y * network.output(theta, X)[:, 0]).min() / (theta @ theta)

@@ -140,12 +140,12 @@ def _refuse_inseparable(X: np.ndarray, y: np.ndarray, K: int) -> None:
     if _annihilated(V[support]):
         raise InvalidInput(
             "no linear classifier separates the data (hypothesis: linear separability), and the network is linear: "
-            f"positive weights on {len(support)} margins, one of sample {margins.sample[support[0]]}, add up to zero."
+            f"weights >= 0 on {len(support)} margins, one of them of sample {margins.sample[support[0]]}, add up to zero."
         )
 
 
 def _annihilated(rows: np.ndarray) -> bool:
-    """Whether the left null space of the rows (M, p), in rational arithmetic, is a line of positive weights."""
+    """Whether a null vector of the rows (M, p) from the left has no negative entry, in rational arithmetic."""
     M = len(rows)
     table = [[Fraction(float(entry)) for entry in column] for column in rows.T]
     pivots: list[int] = []
@@ -163,7 +163,4 @@ def _annihilated(rows: np.ndarray) -> bool:
                 table[i] = [a - factor * b for a, b in zip(table[i], table[at], strict=True)]
         pivots.append(column)
     free = [column for column in range(M) if column not in pivots]
-    if len(free) != 1:
-        return False
-    weights = [-table[i][free[0]] for i in range(len(pivots))]
-    return all(weight > 0 for weight in weights)
+    return any(all(table[i][column] <= 0 for i in range(len(pivots))) for column in free)

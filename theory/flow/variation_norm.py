@@ -239,7 +239,10 @@ def _column_generation(search: _Search) -> Iterator[_Bracket]:
 
 
 def _polished(search: _Search, found: _Bracket) -> _Bracket:
-    """The same after Newton on the network that has a neuron for each sign and activation pattern of the measure."""
+    """The same after Newton on the network that has a neuron for each sign and activation pattern of the measure.
+
+    Nothing is believed: both ends are evaluated again, and kept where they are better.
+    """
     for near, least in ((1e-3, 0.0), (1e-3, 1e-2), (1e-2, 0.0), (1e-5, 0.0)):
         z = search.X @ found.atoms.T
         modes = np.where(np.abs(z) < near * np.linalg.norm(search.X, axis=1)[:, None], 2, (z > 0).astype(int)).T
@@ -260,13 +263,13 @@ def _polished(search: _Search, found: _Bracket) -> _Bracket:
         sets = Sets(modes=modes[first].T, active=np.ones(len(search.y), dtype=bool))
         sets = tangent_sets(problem, theta, sets)
         limit, _ = search_sets(problem, theta, sets, rtol=1e-12, most_steps=60, most_newton=15)
-        if not limit.solved(1e-12):
-            continue
         views = network.views(limit.point.theta)
         lengths = np.linalg.norm(views["W1"], axis=1)
         alive = lengths > 0
         atoms, masses = views["W1"][alive] / lengths[alive, None], (views["W2"][0] * lengths)[alive]
         p = limit.system.all_multipliers(np.maximum(limit.point.lam, 0.0))
+        if not p.any() or not alive.any():
+            continue
         p = p / p.sum()
         lower, upper = search.reached(atoms, masses), search.price(p)[0]
         if lower > found.lower:
