@@ -1,4 +1,4 @@
-"""Gradient flow: evaluations, error and time against SciPy's DOP853, and diffrax and torchdiffeq where installed.
+"""Gradient flow: evaluations, error and time against SciPy's DOP853, and diffrax where it is installed.
 
 An error is the largest difference in the parameters at the end, from a reference at a much tighter tolerance: our own
 at 1e-12 through kinks, DOP853 at 1e-13 where the network is smooth. The peers get a limit of seconds; ``-`` says that
@@ -177,33 +177,10 @@ def _diffrax(
     return end, 6 * int(found.stats["num_steps"]), time.perf_counter() - began
 
 
-def _torchdiffeq(problem: Problem, rtol: float, patience: float) -> tuple[np.ndarray | None, int, float] | None:
-    """The dopri8 of torchdiffeq on the same NumPy field. None: not installed, or kinks."""
-    if not problem.smooth:
-        return None
-    try:
-        torch, odeint = importlib.import_module("torch"), importlib.import_module("torchdiffeq").odeint
-    except ImportError:
-        return None
-    calls = 0
-
-    def field(t: Any, theta: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return torch.from_numpy(problem.field(float(t), theta.numpy()))
-
-    times = torch.tensor([0.0, problem.T], dtype=torch.float64)
-    began = time.perf_counter()
-    with torch.no_grad():
-        found = odeint(field, torch.from_numpy(problem.theta), times, rtol=rtol, atol=1e-4 * rtol, method="dopri8")
-    return found[-1].numpy(), calls, time.perf_counter() - began
-
-
 PEERS: dict[str, Callable[[Problem, float, float], tuple[np.ndarray | None, int, float] | None]] = {
     "DOP853": _dop853,
     "diffrax, compiled": _diffrax,
     "diffrax, first call": partial(_diffrax, first=True),
-    "torchdiffeq dopri8": _torchdiffeq,
 }
 
 
