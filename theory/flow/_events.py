@@ -51,7 +51,7 @@ class Watch:
         self.tolerance = np.broadcast_to(Z_RTOL * size, modes.shape).ravel()[self._free]
         values = (self._sign * at.preactivations.ravel())[self._free]
         if len(surface):
-            g, signals = field.raw(theta, surface, log=log)
+            g, signals = field.raw_from(at, log=log)
             weights = field.weights(theta, surface, g, signals, log=log)
             self._orientation = np.where(weights.bound > 0, 1.0, -1.0)
             size = np.maximum(abs(weights.b), abs(weights.bound))
@@ -62,7 +62,9 @@ class Watch:
 
     def crossings(self, theta: np.ndarray) -> np.ndarray:
         """The oriented pre-activations alone, raised by their tolerances."""
-        z = self.field.forward(theta, self.surface).preactivations
+        return self._kinks(self.field.forward(theta, self.surface).preactivations)
+
+    def _kinks(self, z: np.ndarray) -> np.ndarray:
         return (self._sign * z.ravel())[self._free] + self.tolerance[: self.kinks]
 
     def __call__(self, theta: np.ndarray) -> np.ndarray:
@@ -70,9 +72,10 @@ class Watch:
         field, surface = self.field, self.surface
         if not len(surface):
             return self.crossings(theta)
-        g, signals = field.raw(theta, surface, log=self.log)
+        at = field.forward(theta, surface)
+        g, signals = field.raw_from(at, log=self.log)
         weights = field.weights(theta, surface, g, signals, log=self.log)
-        return np.concatenate([self.crossings(theta), self._inside(weights) + self.tolerance[self.kinks :]])
+        return np.concatenate([self._kinks(at.preactivations), self._inside(weights) + self.tolerance[self.kinks :]])
 
     def _inside(self, weights: Weights) -> np.ndarray:
         """How far each b is from the two ends of its interval."""

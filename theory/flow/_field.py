@@ -56,8 +56,11 @@ class Field:
 
     def raw(self, theta: np.ndarray, surface: Surface, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
         """``grad u`` (``log``) or ``-grad Loss`` before projection, and the signals at the units (N, units)."""
+        return self.raw_from(self.forward(theta, surface), log=log)
+
+    def raw_from(self, at: Forward, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The same from an evaluation of the network."""
         self.evaluations += 1
-        at = self.forward(theta, surface)
         G = self.loss.log_slope(at.outputs, self.y) if log else self.loss.slope(at.outputs, self.y)
         return self.network.gradient(at, G)
 
@@ -176,9 +179,11 @@ class Linearisation:
         index, inverse = self.index, np.linalg.inv(alpha * np.eye(self.blocks.shape[-1]) - kappa * self.blocks)
 
         def base(r: np.ndarray) -> np.ndarray:
-            out = np.empty(r.shape, dtype=np.result_type(r, inverse))
-            out[..., index] = (inverse @ r[..., index][..., None])[..., 0]
-            return out
+            rows = np.atleast_2d(r)
+            solved = inverse @ np.ascontiguousarray(rows[:, index].transpose(1, 2, 0))  # one product per unit
+            out = np.empty(rows.shape, dtype=solved.dtype)
+            out[:, index] = solved.transpose(2, 0, 1)
+            return out.reshape(r.shape)
 
         BU = base(U)
         small = lu_factor(np.eye(len(U)) + V @ BU.T, check_finite=False)

@@ -29,6 +29,7 @@ SLOW, HOVER = (
     40,
 )  # of the largest speed, and steps without a gain of the loss: at rest up to the method's tolerance
 CROWDED = 0.3  # of a step before its first switch: the next steps are short ones
+QUIET = 3  # short steps without a switch: back to long ones
 AFTER_EVENT = 0.5  # of the last step, as the first one on a new piece
 CHATTER, PROGRESS = 100, 1e-12  # events without progress of the clock, as a share of the longest step
 REWIND = 1e4  # steps after which an explicit clock is counted from 0 again
@@ -122,7 +123,7 @@ class Run:
         """Step, look for the first switch, cut there, decide, go on."""
         stepper: Stepper | None = None
         h: float | None = None
-        short = False
+        short, quiet = False, 0
         switching = self.field.network.n_units > 0 and self.field.network.activation.has_kink
         self._finished()
         try:
@@ -147,19 +148,21 @@ class Run:
                 piece = stepper.step()
                 length = piece.b - piece.a
                 self._longest = max(self._longest, length)
-                samples = INTERIOR_SHORT if stepper.short else INTERIOR
+                samples = INTERIOR_SHORT if stepper.passing else INTERIOR
                 found = first_event(watch, piece, samples) if watch is not None else None
                 kept = piece if watch is None or found is None else settle(watch, stepper, piece, found)
                 if kept is not None and self._record(kept):
                     break
                 if found is not None:
+                    quiet = 0
                     self._switch(found.hits)
                     spacing = (found.x - piece.a) / length
                     short = spacing < CROWDED
                     stepper, h = None, length * (max(2 * spacing, 1e-3) if short else AFTER_EVENT)
                 else:
                     bent, later = self._bend(), self._late()
-                    if bent or later or stepper.short or self._rewind(stepper.h):
+                    quiet += 1
+                    if bent or later or (stepper.passing and self._calm(quiet, stepper.h)) or self._rewind(stepper.h):
                         h = None if later else stepper.h
                         stepper, short = None, False
                         self.state = self.clock.state(self.x, self.thetas[-1])
@@ -180,6 +183,12 @@ class Run:
         if isinstance(self.clock, PlainClock) and self.end.kind == "t":
             return self.end.value
         return np.inf
+
+    def _calm(self, quiet: int, h: float) -> bool:
+        """Whether the last switch is long past: three steps, or late in the flow twelve unless log(1/Loss) moves by one."""
+        if isinstance(self.clock, LogLogClock):
+            return quiet >= 4 * QUIET or (quiet >= QUIET and h * np.exp(self.x) > 1)
+        return quiet >= QUIET
 
     def _rewind(self, h: float) -> bool:
         """Count the clock from 0 again where h would drown in it: the flow is autonomous; plateaus can last to 1e30."""

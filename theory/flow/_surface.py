@@ -15,6 +15,7 @@ only. The
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -129,10 +130,12 @@ class FirstLayerSurface(Surface):
         if layer.bias:
             rows = np.hstack([rows, layer.n_out * layer.n_in + np.arange(layer.n_out)[:, None]])
         self.sliding_units, self._which = np.unique(self.units, return_inverse=True)
+        order = np.argsort(self.units, kind="stable")
+        cuts = np.searchsorted(self.units[order], [*self.sliding_units, network.n_units])
         projectors = []
         self._solve = np.zeros((len(self.units), rows.shape[1]))
-        for k in range(len(self.sliding_units)):
-            pairs = np.flatnonzero(self._which == k)
+        for a, b in pairwise(cuts.tolist()):
+            pairs = order[a:b]
             key = self.samples[pairs].tobytes()
             if key not in cache:
                 basis, solve = _projection(augmented[self.samples[pairs]])

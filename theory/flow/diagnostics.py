@@ -9,6 +9,7 @@ import numpy as np
 
 from theory._arrays import as_count
 from theory._errors import PreconditionError
+from theory.flow._field import Field
 from theory.flow.conservation import conservation_drift
 from theory.flow.kkt import flow_kkt, kkt_certificate
 from theory.flow.margins import margins, monotonicity_violation
@@ -71,11 +72,12 @@ def diagnose(
     wanted = np.linspace(np.log(u[late[0]]), np.log(u[late[-1]]), count)
     steps = np.unique(late[np.searchsorted(np.log(u[late]), wanted).clip(0, late.size - 1)])
     problem = solution.network, solution.X, solution.y, solution.loss
-    rows = []
+    field, rows = Field(*problem), []
     for done, step in enumerate(steps.tolist()):
         theta, modes = solution.thetas[step], solution.modes(step)
         at = margins(*problem, theta, modes=modes)
-        best, own = kkt_certificate(*problem, theta, modes=modes), flow_kkt(*problem, theta, modes=modes)
+        g = field.velocity(theta, field.surface(modes), log=True)  # of the modes, not of what happens to be zero
+        best, own = kkt_certificate(*problem, theta, modes=modes), flow_kkt(*problem, theta, g, modes)
         drift = conservation_drift(solution.network, solution.thetas[0], theta)
         rows.append((at, best, own, drift))
         if callback is not None:
