@@ -5,6 +5,7 @@ Subpackages load on first use, so ``import theory`` costs nothing:
 ``frames``     target geometries: simplex ETF, orthogonal frame; distance of a Gram matrix to a target
 ``collapse``   neural-collapse metrics NC1-NC4, in memory or streamed
 ``peeled``     the Layer-Peeled Model: certified solutions, thresholds, phase curves
+``flow``       gradient flow of homogeneous networks through their kinks, margins and certified limits
 ``symbolic``   the closed forms as sympy expressions, with the identities behind them
 ``plots``      figures of the above
 """
@@ -19,7 +20,7 @@ from theory._errors import InvalidInput, NotConverged, PreconditionError, Theory
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("collapse", "frames", "peeled", "plots", "symbolic")
+_SUBPACKAGES = ("collapse", "flow", "frames", "peeled", "plots", "symbolic")
 __all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
 
 
