@@ -1,8 +1,8 @@
 """Gradient flow of homogeneous networks: exact through the kinks, certified at the end.
 
 ``integrate(network, (X, y), loss, theta0, until=...)`` follows ``dtheta/dt in -d Loss(theta)`` and returns a
-``FlowSolution``; ``diagnose`` measures the theory's quantities along it; ``limit_direction`` finds and certifies where it heads;
-``theory.flow.exact`` holds the flows that are known in closed form.
+``FlowSolution``; ``diagnose`` measures the theory's quantities along it; ``limit_direction`` finds and certifies where
+it heads; ``theory.flow.exact`` holds the flows that are known in closed form.
 
 >>> net = two_layer(2, 4)
 >>> X, y = [[1.0, 0.2], [0.3, 1.0], [-1.0, -0.1]], [1, 1, -1]

@@ -185,7 +185,7 @@ class Run:
         return np.inf
 
     def _calm(self, quiet: int, h: float) -> bool:
-        """Whether the last switch is long past: three steps, or late in the flow twelve unless log(1/Loss) moves by one."""
+        """Whether the last switch is long past: three steps; late in the flow twelve, or log(1/Loss) moves by one."""
         if isinstance(self.clock, LogLogClock):
             return quiet >= 4 * QUIET or (quiet >= QUIET and h * np.exp(self.x) > 1)
         return quiet >= QUIET

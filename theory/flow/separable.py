@@ -140,7 +140,7 @@ def _refuse_inseparable(X: np.ndarray, y: np.ndarray, K: int) -> None:
     if _annihilated(V[support]):
         raise InvalidInput(
             "no linear classifier separates the data (hypothesis: linear separability), and the network is linear: "
-            f"weights >= 0 on {len(support)} margins, one of them of sample {margins.sample[support[0]]}, add up to zero."
+            f"weights >= 0 on {len(support)} margins, one of sample {margins.sample[support[0]]}, add up to zero."
         )
 
 
