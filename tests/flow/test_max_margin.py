@@ -109,6 +109,7 @@ def test_contradictions_are_one_sentence(network, X, y, message):
         (fully_connected((2, 4, 1), activation="relu^2"), [[0.1, 0.2], [-0.1, -0.2]], [1, -1]),
         (fully_connected((2, 4, 1), activation="linear", bias="first"), [[1, 0], [2, 0]], [1, -1]),
         (fully_connected((2, 4, 1), activation="linear", bias="first"), [[1, 0], [2, 0], [-1, 0]], [-1, -1, 1]),
+        (LINEAR, [[0.3, 1.0], [-(0.1 + 0.2), -1.0]], [1, 1]),  # 0.1 + 0.2 > 0.3: separated, if only just
         (fully_connected((1, 1)), [[1.0], [2.0]], [1, 1]),
     ],
 )
