@@ -43,7 +43,65 @@ class Nearest:
     residual: np.ndarray
 
 
-def nearest(cone: Cone, target: np.ndarray, max_steps: int = 10_000) -> Nearest:
+def nearest(cone: Cone, target: np.ndarray) -> Nearest:
+    """``argmin 1/2 ||target - x||^2 + cost`` over x in the cone, to rounding: by pivoting, else by rays."""
+    found = by_pivoting(cone, target) if len(cone.directions) else None
+    return found if found is not None else by_rays(cone, target)
+
+
+LOW, FREE, UP = -1, 0, 1
+
+
+def by_pivoting(cone: Cone, target: np.ndarray, max_steps: int = 300) -> Nearest | None:
+    """The same by block principal pivoting: guess what is at its bound, solve, exchange all that disagrees.
+
+    A direction is low (mu = 0), up (mu = lam) or free; a block takes part or not. Where the exchanges of all
+    disagreements stop making them fewer, one at a time, the last, is exchanged. ``None`` where columns depend on
+    each other or the steps run out.
+    """
+    B, M, owner = len(cone.base), len(cone.directions), cone.owner
+    lengths = np.concatenate([np.linalg.norm(cone.base, axis=1), np.linalg.norm(cone.directions, axis=1)])
+    active, state = np.ones(B, dtype=bool), np.full(M, LOW)
+    fewest, patience = B + M + 1, 3
+    for _ in range(max_steps):
+        blocks, free = np.flatnonzero(active), np.flatnonzero((state == FREE) & active[owner])
+        whole = cone.base.copy()
+        np.add.at(whole, owner[state == UP], cone.directions[state == UP])
+        columns = np.concatenate([whole[blocks], cone.directions[free]]).T
+        if not 0 < columns.shape[1] <= len(target) or not np.linalg.norm(columns, axis=0).all():
+            return None
+        costs = np.append(cone.cost[blocks], np.zeros(len(free)))
+        x, full = _direction(columns, np.zeros(columns.shape[1]), costs, target)
+        if full != 1.0:
+            return None
+        residual = target - columns @ x
+        lam, mu = np.zeros(B), np.zeros(M)
+        lam[blocks], mu[free] = x[: len(blocks)], x[len(blocks) :]
+        mu = np.where(state == UP, lam[owner], mu)
+        floor = np.maximum(1e-13 * np.linalg.norm(residual), 2e-16 * np.linalg.norm(target)) * lengths
+        price, gain = cone.prices(residual)[0], cone.directions @ residual
+        wrong_block = np.where(active, lam < 0, price > floor[:B])
+        live = active[owner] & (lam[owner] >= 0)
+        outside = np.where(state == FREE, (mu < 0) | (mu > lam[owner]), np.where(state == LOW, gain, -gain) > floor[B:])
+        wrong = np.concatenate([wrong_block, live & outside])
+        count = int(wrong.sum())
+        if not count:
+            return Nearest(lam=lam, mu=mu, residual=target - lam @ cone.base - mu @ cone.directions)
+        if count < fewest:
+            fewest, patience = count, 3
+        elif patience > 0:
+            patience -= 1
+        else:
+            wrong[: np.flatnonzero(wrong)[-1]] = False
+        enters = wrong[:B] & ~active
+        state = np.where(enters[owner], np.where(gain > 0, UP, LOW), state)
+        moved = np.where(state == FREE, np.where(mu < 0, LOW, UP), FREE)
+        state = np.where(wrong[B:], moved, state)
+        active = active ^ wrong[:B]
+    return None
+
+
+def by_rays(cone: Cone, target: np.ndarray, max_steps: int = 10_000) -> Nearest:
     r"""``argmin 1/2 ||target - x||^2 + cost`` over x in the cone, to rounding.
 
     Lawson and Hanson's method: the rays in use solve a least-squares problem by QR; a coefficient that would turn
@@ -98,7 +156,7 @@ def _direction(columns: np.ndarray, x: np.ndarray, cost: np.ndarray, target: np.
     """The step from x to ``argmin_z 1/2 ||target - columns z||^2 + <cost, z>``, and 1; on a kernel along it, inf."""
     scale = np.linalg.norm(columns, axis=0)
     Q, R = np.linalg.qr(columns / scale)
-    if abs(R[-1, -1]) < 1e-13 or len(R) < columns.shape[1]:
+    if np.abs(np.diag(R)).min() < 1e-13 or len(R) < columns.shape[1]:
         kernel = np.append(-np.linalg.lstsq(R[:, :-1], R[:, -1], rcond=None)[0], 1.0) / scale
         return (kernel if cost @ kernel <= 0 else -kernel), np.inf
     pull = solve_triangular(R, cost / scale, trans="T")
