@@ -89,11 +89,11 @@ def solve_active_set(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: f
     zero enters as the square of its size, and where that square would be negative Newton stalls beside zero.
     """
     best, steps = search_sets(problem, theta, tangent_sets(problem, theta, sets), rtol=rtol)
-    if not best.solved(rtol):
+    if not best.solved(rtol) and steps <= MOST_STEPS:
         candidate, more = search_sets(problem, theta, sets, rtol=rtol)
         best, steps = min(best, candidate, key=Candidate.badness), steps + more
     for _ in range(2):
-        if best.solved(rtol):
+        if best.solved(rtol) or steps > 2 * MOST_STEPS:
             break
         fewer = _without_fading(problem.network, theta, best.point.theta)
         if np.array_equal(fewer, theta):
