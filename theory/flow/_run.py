@@ -160,8 +160,8 @@ class Run:
                     short = spacing < CROWDED
                     stepper, h = None, length * (max(2 * spacing, 1e-3) if short else AFTER_EVENT)
                 else:
-                    bent, later = self._bend(), self._late()
                     quiet += 1
+                    bent, later = self._bend(stepper), self._late()
                     if bent or later or (stepper.passing and self._calm(quiet, stepper.h)) or self._rewind(stepper.h):
                         h = None if later else stepper.h
                         stepper, short = None, False
@@ -283,12 +283,13 @@ class Run:
                 )
             )  # fmt: skip
 
-    def _bend(self) -> bool:
-        """Return to a curved surface that a step has left by its error; True where the state changed."""
+    def _bend(self, stepper: Stepper) -> bool:
+        """Return to a curved surface that a step has left by its error; True where the stepper must start anew."""
         if not isinstance(self.surface, CurvedSurface):
             return False
         self.thetas[-1] = self.surface.retract(self.surface.retract(self.thetas[-1]))
-        return True
+        self.state = self.clock.state(self.x, self.thetas[-1])
+        return not stepper.adopt(self.state)
 
     def _finished(self, *, moving: bool = False) -> None:
         """Set the status where an end is reached; ``moving`` where a switch shows that the flow is not at rest."""

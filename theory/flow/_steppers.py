@@ -82,6 +82,10 @@ class ExplicitStepper:
         """The length proposed for the next step."""
         return float(self._solver.h_abs)
 
+    def adopt(self, state: np.ndarray) -> bool:
+        """Whether it can go on from a state that was corrected after its step: it cannot, its stages are kept."""
+        return False
+
     def shorten(self, piece: Piece, x: float) -> Piece:
         """The piece up to x, inside it."""
         return Piece(piece.clock, piece.surface, piece.a, x, piece.path, piece.path(x))
@@ -159,6 +163,11 @@ class ImplicitStepper:
                 newton = FullNewton(jacobian, self.x, self.state, h)
                 tried = radau_step(rate, newton, self.x, self.state, h, self._rate, scale, self._before, noise)
         return tried
+
+    def adopt(self, state: np.ndarray) -> bool:
+        """Go on from a state that was corrected after its step; the predictor stays."""
+        self.state = state
+        return True
 
     def shorten(self, piece: Piece, x: float) -> Piece:
         """The piece up to x by a shorter step from its start: more accurate than the interpolant."""
