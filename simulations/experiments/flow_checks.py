@@ -16,7 +16,7 @@ PARTS = flow_checks_exact.CHECKS | flow_checks_margin.CHECKS | flow_checks_relu.
 CHECKS: dict[str, Callable[[], FlowCheck]] = {
     number: PARTS[number] for number in sorted(PARTS, key=lambda number: (int(number.rstrip("abcd")), number))
 }
-COLUMNS, WIDTH, HEIGHT = 5, 3.3, 2.75
+COLUMNS, WIDTH, HEIGHT = 4, 3.5, 2.6
 LINES = ("-", "--", ":", "-.")
 MOST_POINTS = 14  # of one series in the figure
 
@@ -45,10 +45,13 @@ def draw(found: FlowCheck, ax: Any | None = None) -> Any:
         ax.plot(found.x[order][every], found.measured[order, series][every], label=label or None, **points)
     ax.set_xscale(found.xscale)
     ax.set_yscale(found.yscale)
-    title = textwrap.fill(f"{found.number}  {found.title}", 44)
-    finish(ax, title=title, xlabel=found.xlabel, ylabel=textwrap.fill(found.ylabel, 30),
-           legend="best" if found.labels else None)  # fmt: skip
-    ax.title.set_fontsize(SMALL + 1)
+    title = textwrap.fill(f"{found.number}  {found.title}", 37)
+    finish(ax, title=title, xlabel=found.xlabel, ylabel=textwrap.fill(found.ylabel, 32))  # fmt: skip
+    ax.set_title(title, fontsize=SMALL + 1, loc="left")
+    if found.labels:
+        ax.legend(loc="best", fontsize=SMALL - 1, frameon=True, framealpha=0.8, edgecolor="none", borderpad=0.1)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_formatter("")  # on short log axes these labels would run into each other
     return ax
 
 
@@ -57,7 +60,8 @@ def figure(checks: Sequence[FlowCheck]) -> Any:
     import matplotlib.pyplot as plt
 
     rows = -(-len(checks) // COLUMNS)
-    whole = plt.figure(figsize=(COLUMNS * WIDTH, rows * HEIGHT), layout="constrained")
+    whole = plt.figure(figsize=(COLUMNS * WIDTH, rows * HEIGHT), dpi=60)
+    whole.subplots_adjust(left=0.06, right=0.985, bottom=0.02, top=0.975, wspace=0.33, hspace=0.62)
     for index, found in enumerate(checks, start=1):
         draw(found, whole.add_subplot(rows, COLUMNS, index))
     return whole

@@ -179,8 +179,8 @@ def hypentropy_path() -> FlowCheck:
     rows = np.linalg.pinv(DIAGONAL_X) @ DIAGONAL_X
     return check(
         "6a", "Diagonal networks stay on the hypentropy manifold", t, np.arcsinh((u**2 - v**2) / (2 * alpha**2)) @ rows,
-        np.log(u / v), xlabel="time t", ylabel="log(u/v), and arcsinh(β/2α²) in rows(X)", tolerance=1e-12,
-        compared="scaled", labels=tuple(f"coordinate {j}" for j in range(1, 5)),
+        np.log(u / v), xlabel="time t", ylabel="log(u/v)", tolerance=1e-12,
+        compared="scaled", labels=tuple(f"β{j}" for j in range(1, 5)),
     )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def hypentropy_limit() -> FlowCheck:
     return check(
         "6b", "… and end where hypentropy is least: between l₁ and l₂", alphas, np.array(said), np.array(found),
         xlabel="size α of the start", ylabel="weights β at the end", tolerance=1e-10, compared="scaled",
-        xscale="log", labels=tuple(f"coordinate {j}" for j in range(1, 5)),
+        xscale="log", labels=tuple(f"β{j}" for j in range(1, 5)),
     )  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def saddle_to_saddle() -> FlowCheck:
     return check(
         "7", "Saddle to saddle: jumps where the NNLS recursion has them", logs[1:],
         np.outer(logs[1:] - logs[0], form.times) / 2, found[1:] - found[0], xlabel="log(1/α)",
-        ylabel="time since the jump at log(1/α) = 20", tolerance=1e-8, labels=("first", "second", "third jump"),
+        ylabel="time since that at log(1/α) = 20", tolerance=1e-8, labels=("first", "second", "third jump"),
     )  # fmt: skip
 
 

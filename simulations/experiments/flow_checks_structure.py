@@ -93,10 +93,10 @@ def descent_step() -> FlowCheck:
 
 def biased_margin() -> FlowCheck:
     """The modified margin of networks with biases everywhere, from where its numerator is positive."""
-    u, said, found = np.geomspace(30, 1e3, 60), [], []
+    u, said, found = np.geomspace(30, 300, 30), [], []
     network, data = two_layer(2, 5, bias=True), _circle()
     for seed in (2, 3):
-        flow = integrate(network, data, "exponential", network.random_parameters(rng=seed), until="log-loss:1.1e3")
+        flow = integrate(network, data, "exponential", network.random_parameters(rng=seed), until="log-loss:330")
         at = [modified_margin(network, *data, "exponential", theta) for theta in flow.at(log_inverse_loss=u)]
         values = np.array([one.value if one.is_valid else np.nan for one in at])
         found.append(values)
