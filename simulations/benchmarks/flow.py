@@ -210,14 +210,16 @@ def _late(problem: Problem, end: float, patience: float) -> Row:
     if problem.network.n_parameters < 1000:
         limit = limit_direction(problem.network, *data, problem.loss, flow.theta, modes=flow.modes())
         row["note"] = f"{row['note']}, margin {1 - flow.normalized_margins()[-1] / limit.margin:.0e} below its limit"
+        if limit.kind == "saddle":
+            row["note"] = f"{row['note']} (a saddle, which the flow passes)"
     return row
 
 
 def main() -> None:
     """Print a table."""
-    print(f"{'':47}{'solver':<20}{'rtol':>7}{'evals':>9}{'seconds':>9}{'error':>9}{'x evals':>9}{'x time':>8}")
+    print(f"{'':52}{'solver':<20}{'rtol':>7}{'evals':>9}{'seconds':>9}{'error':>9}{'x evals':>9}{'x time':>8}")
     for row in _rows(quick="--quick" in sys.argv[1:]):
-        line = f"{row['case']:47}{row['solver']:<20}{row['rtol']:7.0e}{_number(row, 'evaluations', 9, 'd')}"
+        line = f"{row['case']:52}{row['solver']:<20}{row['rtol']:7.0e}{_number(row, 'evaluations', 9, 'd')}"
         line += _number(row, "seconds", 9, ".3f") + _number(row, "error", 9, ".0e")
         line += _number(row, "times_evaluations", 9, ".1f") + _number(row, "times_seconds", 8, ".1f")
         print(f"{line}  {row.get('note', '')}".rstrip(), flush=True)
