@@ -68,7 +68,7 @@ def homogeneous_scalar() -> FlowCheck:
         said.append(form.log_inverse_loss(log_t=LATE))
         found.append(flow.at(log_t=LATE)[:, 0] ** L)
     return check(
-        "2a", "The law Ei(q) = Ei(q₀) + 4t of degree 2, and its like, to t = exp(10⁶)", LATE,
+        "2a", "The law Ei(q) = Ei(q₀) + 4t, and its like, to t = exp(10⁶)", LATE,
         (np.array(said) / LATE).T, (np.array(found) / LATE).T, xlabel="log t", ylabel="log(1/loss) / log t",
         tolerance=1e-11, xscale="log", labels=("L = 2", "L = 3", "L = 4"),
     )  # fmt: skip
