@@ -68,6 +68,7 @@ class LossClock(Clock):
 
     def log_time(self, a: float, b: float, path: Callable[[float], np.ndarray], surface: Surface) -> float:
         """Quadrature of ``dt = e^u dtau`` on the interpolant, in panels over which u moves by about two."""
+        a = self._horizon(a, b, path, surface)
         panels, (nodes, weights) = 1, PAIR
         while True:
             edges = a + (b - a) * np.arange(panels + 1) / panels
@@ -76,7 +77,18 @@ class LossClock(Clock):
             u = np.array([self.field.log_inverse(path(x), surface) for x in xs])
             if panels > 1 or nodes is NARROW[0] or np.ptp(u) < STILL:
                 return float(u.max() + np.log(np.exp(u - u.max()) @ np.tile(weights, panels) * width / 2))
-            panels, (nodes, weights) = max(1, int(np.ptp(u))), NARROW
+            panels, (nodes, weights) = max(1, min(int(np.ptp(u)), int(HORIZON))), NARROW
+
+    def _horizon(self, a: float, b: float, path: Callable[[float], np.ndarray], surface: Surface) -> float:
+        """a, or where u is 40 below its value at b: what comes before is below rounding."""
+        floor = self.field.log_inverse(path(b), surface) - HORIZON
+        if self.field.log_inverse(path(a), surface) >= floor:
+            return a
+        low, high = a, b
+        for _ in range(60):
+            mid = (low + high) / 2
+            low, high = (mid, high) if self.field.log_inverse(path(mid), surface) < floor else (low, mid)
+        return low
 
 
 class LogLogClock(Clock):

@@ -26,6 +26,7 @@ from theory.flow._modes import OFF, ON, SLIDING
 from theory.flow._surface import unit_gradients
 
 REST = 1e-10  # a velocity below this share of |grad z| |v| is at rest
+FOLLOW = 20  # trials of the sides that the velocities of the last trial point to
 CORNER = 6  # pairs of a corner whose modes are all tried
 POLICIES = ("off", "on", "raise")
 
@@ -219,19 +220,23 @@ def _checked(
     """
     trial = modes.copy()
 
-    def faults(after: np.ndarray) -> tuple[int, int]:
+    def faults(after: np.ndarray) -> tuple[int, int, np.ndarray]:
         trial[where] = after
         return _faults(field, theta, trial, where, log)
 
-    if faults(guess)[0] == 0:
-        return guess
+    after = guess
+    for _ in range(FOLLOW):  # many pairs meet where a unit's weights vanish: its new direction tells their sides
+        wrong, _, velocity = faults(after)
+        if wrong == 0:
+            return after
+        after = np.where(velocity > 0, ON, OFF)
     patterns = np.array(list(itertools.product((OFF, ON, SLIDING), repeat=min(len(guess), CORNER))))
     choices = np.tile(guess, (len(patterns), 1))
     choices[:, : patterns.shape[1]] = patterns
     order = np.argsort((choices != guess).sum(axis=1), kind="stable")
     unstable: np.ndarray | None = None
     for after in choices[order]:
-        wrong, pulled = faults(after)
+        wrong, pulled, _ = faults(after)
         if wrong == 0 and pulled == 0:
             return after
         if wrong == 0 and unstable is None:
@@ -243,8 +248,11 @@ def _checked(
 
 def _faults(
     field: Field, theta: np.ndarray, modes: np.ndarray, where: tuple[np.ndarray, np.ndarray], log: bool
-) -> tuple[int, int]:
-    """How many pairs move against their mode or leave their weight's interval, and how many slide against a pull."""
+) -> tuple[int, int, np.ndarray]:
+    """How many pairs move against their mode or leave their weight's interval, and how many slide against a pull.
+
+    Last, the velocities of the pairs.
+    """
     surface = field.surface(modes)
     g, signals = field.raw(theta, surface, log=log)
     v = surface.project(theta, g)
@@ -253,12 +261,12 @@ def _faults(
     after = modes[where]
     wrong = ((after == ON) & (velocity < -rest)) | ((after == OFF) & (velocity > rest))
     if not len(surface):
-        return int(wrong.sum()), 0
+        return int(wrong.sum()), 0, velocity
     weights = field.weights(theta, surface, g, signals, log=log)
     sign = np.where(weights.bound > 0, 1.0, -1.0)
     slack = REST * (abs(weights.bound) + 1e-3 * abs(weights.b).max())
     outside = np.minimum(sign * weights.b, sign * (weights.bound - weights.b)) < -slack
-    return int(wrong.sum() + outside.sum()), int((weights.bound > 0).sum())
+    return int(wrong.sum() + outside.sum()), int((weights.bound > 0).sum()), velocity
 
 
 def _reach(
