@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory._errors import NotConverged
+from theory._errors import InvalidInput, NotConverged
 from theory.flow import integrate
 from theory.flow.networks import (
     convolutional,
@@ -268,6 +268,9 @@ def test_no_small_problem_breaks(seed):
         flow = integrate(network, (X, y), loss, theta0, until=until, rtol=1e-6, max_steps=150)
     except NotConverged as error:
         flow = error.partial
+    except InvalidInput as error:  # half-integer points coincide, or are multiples of each other
+        assert until != "t:1" and ("separates" in str(error) or "is zero" in str(error))
+        return
     assert np.isfinite(flow.thetas).all()
     loss_values = np.exp(-flow.log_inverse_loss)  # where the square loss is fitted, rounding of 1e-16 is left
     assert (np.diff(loss_values) <= 1e-7 * loss_values[:-1] + 1e-13).all()
