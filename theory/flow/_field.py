@@ -9,7 +9,6 @@ import numpy as np
 from scipy.linalg import lu_factor, lu_solve
 
 from theory.flow._layers import Dense
-from theory.flow._modes import SLIDING
 from theory.flow._surface import CurvedSurface, FirstLayerSurface, Surface, _projection, make_surface
 from theory.flow.losses import Loss
 from theory.flow.networks import Forward, LayeredNetwork, Network
@@ -236,8 +235,3 @@ def _project_blocks(blocks: np.ndarray, surface: FirstLayerSurface) -> np.ndarra
         tangent[:d, :d] -= surface.projectors[k]
         blocks[unit] = tangent @ blocks[unit] @ tangent
     return blocks
-
-
-def sliding_pairs(modes: np.ndarray) -> int:
-    """How many pairs slide."""
-    return int((modes == SLIDING).sum())

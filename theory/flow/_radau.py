@@ -57,7 +57,7 @@ class RadauStep:
 
 
 class SimplifiedNewton:
-    """Corrections with one Jacobian for all stages: STAGES + 1 halves of systems of size P, some of them complex.
+    """Corrections with one Jacobian for all stages: (STAGES + 1) / 2 systems of size P, all but one complex.
 
     ``factor(c)`` returns the solver of ``(c - J) k = r``.
     """

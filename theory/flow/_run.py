@@ -148,7 +148,7 @@ class Run:
                 piece = stepper.step()
                 length = piece.b - piece.a
                 self._longest = max(self._longest, length)
-                samples = INTERIOR_SHORT if stepper.passing else INTERIOR
+                samples = INTERIOR_SHORT if stepper.short else INTERIOR
                 found = first_event(watch, piece, samples) if watch is not None else None
                 kept = piece if watch is None or found is None else settle(watch, stepper, piece, found)
                 if kept is not None and self._record(kept):
@@ -162,7 +162,7 @@ class Run:
                 else:
                     quiet += 1
                     bent, later = self._bend(stepper), self._late()
-                    if bent or later or (stepper.passing and self._calm(quiet, stepper.h)) or self._rewind(stepper.h):
+                    if bent or later or (stepper.short and quiet >= QUIET) or self._rewind(stepper.h):
                         h = None if later else stepper.h
                         stepper, short = None, False
                         self.state = self.clock.state(self.x, self.thetas[-1])
@@ -183,12 +183,6 @@ class Run:
         if isinstance(self.clock, PlainClock) and self.end.kind == "t":
             return self.end.value
         return np.inf
-
-    def _calm(self, quiet: int, h: float) -> bool:
-        """Whether the last switch is long past: three steps; late in the flow twelve, or log(1/Loss) moves by one."""
-        if isinstance(self.clock, LogLogClock):
-            return quiet >= 4 * QUIET or (quiet >= QUIET and h * np.exp(self.x) > 1)
-        return quiet >= QUIET
 
     def _rewind(self, h: float) -> bool:
         """Count the clock from 0 again where h would drown in it: the flow is autonomous; plateaus can last to 1e30."""

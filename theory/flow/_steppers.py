@@ -13,7 +13,6 @@ from theory.flow._clocks import Clock, LogLogClock
 from theory.flow._radau import STAGES, FullNewton, RadauStep, SimplifiedNewton, radau_step
 from theory.flow._surface import Surface
 
-MILD = 2.0  # units of log(1/Loss)
 SHORT_SHARE = 0.1  # of the tolerance for RK45, whose interpolant is of order 4
 LOOK_AHEAD = 0.6  # of the step: Newton overshoots where a softmin weight grows beyond the Jacobian's
 
@@ -53,8 +52,7 @@ class ExplicitStepper:
         *,
         short: bool,
     ) -> None:
-        self.clock, self.surface = clock, surface
-        self.passing = short or isinstance(clock, LogLogClock)  # not the stepper of a calm stretch
+        self.clock, self.surface, self.short = clock, surface, short
         first = None if h is None else min(h, end - x)
         method, share = (RK45, SHORT_SHARE) if short else (DOP853, 1.0)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -106,7 +104,7 @@ class ImplicitStepper:
         atol: float,
     ) -> None:
         self.clock, self.surface, self.x, self.state, self.end = clock, surface, x, state, end
-        self.h, self.passing = (1e-3 if h is None else h), False
+        self.h, self.short = (1e-3 if h is None else h), False
         self.rtol, self.atol = rtol, atol
         self._before: Callable[[float], np.ndarray] | None = None
 
@@ -193,14 +191,8 @@ def make_stepper(
     atol: float,
     *,
     short: bool = False,
-    calm: bool = True,
 ) -> Stepper:
-    """The stepper that suits the clock, from x towards ``end``; ``h`` is a first length, None to choose.
-
-    Late in the flow explicit steps are stable while log(1/Loss) moves by about one. Where the flow is not ``calm``, so
-    that the next switch is due before that, they do there, too.
-    """
-    mild = not calm and h is not None and h * np.exp(x) < MILD
-    if isinstance(clock, LogLogClock) and not mild:
+    """The stepper that suits the clock, from x towards ``end``; ``h`` is a first length, None to choose."""
+    if isinstance(clock, LogLogClock):
         return ImplicitStepper(clock, surface, x, state, end, h, rtol, atol)
     return ExplicitStepper(clock, surface, x, state, end, h, rtol, atol, short=short)
