@@ -13,8 +13,21 @@ from theory.architecture.fold import fold
 from theory.architecture.forward import node_values, outputs
 from theory.architecture.graph import INPUT, Architecture, GraphBuilder, Node
 from theory.architecture.operations import (
-    Add, Attention, AvgPool, BatchNorm, Bias, Conv, Dropout, Flatten, GlobalAvgPool, GlobalMaxPool, LayerNorm, Linear,
-    MaxPool, Operation, Scale,
+    Add,
+    Attention,
+    AvgPool,
+    BatchNorm,
+    Bias,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Operation,
+    Scale,
 )  # fmt: skip
 
 __all__ = [

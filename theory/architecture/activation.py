@@ -49,10 +49,10 @@ _TABLE: dict[str, Facts] = {
     "tanh": Facts(np.tanh, 1.0, at_one=float(np.tanh(1.0))),
     "sigmoid": Facts(expit, 0.25, at_zero=0.5, at_one=float(expit(1.0))),
     "softplus": Facts(lambda x: np.logaddexp(x, 0), 1.0, at_zero=float(np.log(2)), at_one=float(np.log1p(np.e))),
-    "gelu": Facts(lambda x: x * _phi(x), 1.1289042, at_one=float(_phi(np.array(1.0)))),
-    "silu": Facts(lambda x: x * expit(x), 1.0998394, at_one=float(expit(1.0))),
+    "gelu": Facts(lambda x: x * _phi(x), 1.1289041452, at_one=float(_phi(np.array(1.0)))),
+    "silu": Facts(lambda x: x * expit(x), 1.0998393202, at_one=float(expit(1.0))),
     "mish": Facts(
-        lambda x: x * np.tanh(np.logaddexp(x, 0)), 1.0884, at_one=float(np.tanh(np.log1p(np.e)))
+        lambda x: x * np.tanh(np.logaddexp(x, 0)), 1.0884981613, at_one=float(np.tanh(np.log1p(np.e)))
     ),
     "selu": Facts(
         lambda x: _SELU[0] * np.where(x > 0, x, _SELU[1] * np.expm1(np.minimum(x, 0))),
@@ -116,8 +116,8 @@ class Activation(Operation):
         if self.name == "elu":
             a = 1.0 if self.slope is None else self.slope
             return Facts(lambda x: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))), max(1.0, a))
-        # positive homogeneity alone gives sigma(0) = 0
-        return Facts(_unknown(self.name), self.lipschitz or 1.0, self.degree, None, 0.0 if self.degree else np.nan, np.nan)
+        at_zero = 0.0 if self.degree else np.nan  # positive homogeneity alone gives sigma(0) = 0
+        return Facts(_unknown(self.name), self.lipschitz or 1.0, self.degree, None, at_zero, np.nan)
 
 
 def _unknown(name: str) -> Callable[[np.ndarray], np.ndarray]:

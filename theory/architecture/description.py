@@ -23,8 +23,21 @@ from theory._errors import InvalidInput, PreconditionError
 from theory.architecture.activation import _SLOPED, _TABLE, Activation
 from theory.architecture.graph import Architecture, GraphBuilder
 from theory.architecture.operations import (
-    Add, Attention, AvgPool, BatchNorm, Bias, Conv, Dropout, Flatten, GlobalAvgPool, GlobalMaxPool, LayerNorm, Linear,
-    MaxPool, Operation, Scale,
+    Add,
+    Attention,
+    AvgPool,
+    BatchNorm,
+    Bias,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Operation,
+    Scale,
 )  # fmt: skip
 
 _KINDS: dict[str, type[Operation]] = {

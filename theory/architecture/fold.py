@@ -89,7 +89,8 @@ def _fold_once(steps: list[_Step], named: Named) -> bool:
         if not isinstance(step.operation, Scale):
             continue
         before = by_name.get(step.inputs[0])
-        if before is not None and isinstance(before.operation, Linear | Conv | Scale) and len(readers[before.name]) == 1:
+        linear = before is not None and isinstance(before.operation, Linear | Conv | Scale)
+        if before is not None and linear and len(readers[before.name]) == 1:
             if isinstance(before.operation, Linear) and len(before.input_shape) > 1:
                 continue  # its channels are the last axis, those of the Scale the first
             _into_producer(step, before, named)

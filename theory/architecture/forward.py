@@ -11,8 +11,20 @@ from numpy.typing import ArrayLike
 from theory.architecture.activation import Activation
 from theory.architecture.graph import INPUT, Architecture, Node
 from theory.architecture.operations import (
-    Add, Attention, AvgPool, BatchNorm, Bias, Conv, Dropout, Flatten, GlobalAvgPool, GlobalMaxPool, LayerNorm, Linear,
-    MaxPool, Scale,
+    Add,
+    Attention,
+    AvgPool,
+    BatchNorm,
+    Bias,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    Scale,
 )  # fmt: skip
 
 _PAD_MODES = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
@@ -83,7 +95,8 @@ def apply(node: Node, named: Mapping[str, np.ndarray], *x: np.ndarray) -> np.nda
         case Linear():
             return z @ named["weight"].T + named.get("bias", 0.0)
         case Conv():
-            return convolve(op, named["weight"], z) + _channels(named["bias"], z) if op.bias else convolve(op, named["weight"], z)
+            linear = convolve(op, named["weight"], z)
+            return linear + _channels(named["bias"], z) if op.bias else linear
         case Activation():
             return op.facts.function(z)
         case MaxPool():
@@ -113,7 +126,8 @@ def apply(node: Node, named: Mapping[str, np.ndarray], *x: np.ndarray) -> np.nda
             return z
         case LayerNorm():
             centred = z - z.mean(axis=-1, keepdims=True)
-            return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + op.eps) * named["weight"] + named["bias"]
+            size = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + op.eps)
+            return centred / size * named["weight"] + named["bias"]
         case Attention():
             return _attend(op, named, z)
     raise NotImplementedError(op.kind)
@@ -144,7 +158,7 @@ def _conv_windows(op: Conv, z: np.ndarray) -> np.ndarray:
         mode = _PAD_MODES.get(op.padding_mode)
         z = np.pad(z, pads) if mode is None else np.pad(z, pads, mode=mode)  # type: ignore[call-overload]
     extents = tuple(d * (k - 1) + 1 for d, k in zip(op.dilations(axes), op.kernel(axes), strict=True))
-    windows = sliding_window_view(z, extents, axis=tuple(range(2, 2 + axes)))  # type: ignore[call-overload]
+    windows = sliding_window_view(z, extents, axis=tuple(range(2, 2 + axes)))
     steps = tuple(slice(None, None, s) for s in op.strides(axes))
     taps = tuple(slice(None, None, d) for d in op.dilations(axes))
     return windows[(slice(None), slice(None), *steps, *taps)]
@@ -154,7 +168,7 @@ def _windows(z: np.ndarray, window: tuple[tuple[int, ...], ...], fill: float) ->
     kernel, stride, padding = window
     if any(padding):
         z = np.pad(z, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=fill)
-    view = sliding_window_view(z, kernel, axis=tuple(range(2, z.ndim)))  # type: ignore[call-overload]
+    view = sliding_window_view(z, kernel, axis=tuple(range(2, z.ndim)))
     return view[(slice(None), slice(None), *(slice(None, None, s) for s in stride))]
 
 

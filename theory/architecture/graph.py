@@ -158,7 +158,9 @@ class Architecture:
             raise InvalidInput(f"{name} must hold at least one sample.")
         return array
 
-    def random_weights(self, *, rng: np.random.Generator | int | None = None, gain: float = 2.0) -> dict[str, np.ndarray]:
+    def random_weights(
+        self, *, rng: np.random.Generator | int | None = None, gain: float = 2.0
+    ) -> dict[str, np.ndarray]:
         """Gaussian weights of variance ``gain`` / fan-in, zero biases, normalisations at the identity."""
         generator = np.random.default_rng(rng)
         named = {}

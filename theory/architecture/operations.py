@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from theory._arrays import as_count, as_positive, as_real
 from theory._errors import InvalidInput
@@ -99,7 +100,7 @@ class Conv(Operation):
     def paddings(self, axes: int) -> Shape:
         """Padding on each side, one number per axis; ``"same"`` needs odd kernels and stride 1."""
         if self.padding != "same":
-            return per_axis("padding", self.padding, axes)
+            return per_axis("padding", cast("int | tuple[int, ...]", self.padding), axes)
         reach = [d * (k - 1) for d, k in zip(self.dilations(axes), self.kernel(axes), strict=True)]
         if any(s != 1 for s in self.strides(axes)) or any(r % 2 for r in reach):
             raise InvalidInput("padding 'same' needs stride 1 and kernels of odd extent; give the padding as numbers.")
