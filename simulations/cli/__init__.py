@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from simulations.cli import collapse_metrics, compare, demo, flow, peel, threshold
+from simulations.cli import bounds, collapse_metrics, compare, demo, flow, norms, peel, threshold
 from theory._errors import NotConverged, TheoryError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("threshold")(threshold.threshold)
 app.command("compare")(compare.compare)
 app.command("collapse-metrics")(collapse_metrics.collapse_metrics)
 app.command("flow")(flow.flow)
+app.command("bounds")(bounds.bounds)
+app.command("norms")(norms.norms)
 app.command("demo")(demo.demo)
 
 

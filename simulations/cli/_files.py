@@ -68,6 +68,30 @@ def _read_csv(path: Path, column: str | None, text: bool) -> np.ndarray:
         raise
 
 
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file, by name.
+
+    Raises
+    ------
+    InvalidInput : missing file, another format, a pickled object.
+    """
+    import zipfile
+    import zlib
+
+    if path.suffix != ".npz":
+        raise InvalidInput(f"{str(path)!r} is not .npz.")
+    if not path.is_file():
+        raise InvalidInput(f"no file {str(path)!r}.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds a single array, not an archive")
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, MemoryError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise InvalidInput(f"cannot read {str(path)!r}: {reason}.") from None
+
+
 def make_folder(path: Path) -> Path:
     """``path`` as a folder that can be written to.
 

@@ -8,8 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.architecture import (
-    INPUT, Activation, Architecture, AvgPool, Conv, Flatten, GlobalAvgPool, GlobalMaxPool, Linear, MaxPool, Node,
-    Operation, Scale, node_values,
+    INPUT,
+    Activation,
+    Architecture,
+    AvgPool,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Linear,
+    MaxPool,
+    Node,
+    Operation,
+    Scale,
+    node_values,
 )  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -107,7 +119,11 @@ class Chain:
 
 
 def find_chain(
-    graph: Architecture, named: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray] | None, binary: bool, K: int
+    graph: Architecture,
+    named: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray] | None,
+    binary: bool,
+    K: int,
 ) -> Chain | str:
     """The chain of a folded graph, or the reason why it is none."""
     layers: list[dict] = []
@@ -121,7 +137,7 @@ def find_chain(
                 return f"{node.name!r} is shared over {node.shape[0]} positions"
             layers.append(_layer(node, named, reference))
         elif not layers:
-            if not isinstance(op, Flatten | POOLS):
+            if not isinstance(op, (Flatten, *POOLS)):
                 return f"{node.name!r} ({op.kind}) stands before the first weights"
             prefix = node.name
         elif isinstance(op, Activation):
