@@ -1,0 +1,1 @@
+"""Measures of trained networks; no bounds."""
