@@ -10,14 +10,17 @@ most ``gamma_c ||B||_F^2`` in norm. Constants are taken for complex arithmetic a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+from scipy.linalg import cho_solve
+from scipy.linalg.lapack import dpotrf, zpotrf
 
 from theory.norms._rounding import gamma
 
-FEW = 4  # blocks whose eigenvalues propose the first t
-SMALL = 24  # below this side all eigenvalues cost less than being clever
+Chunk: TypeAlias = tuple[np.ndarray, np.ndarray | None]  # real and imaginary parts of blocks (F, m, c)
+SMALL = 24  # up to this side, all eigenvalues of a chunk at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,72 +33,123 @@ class Largest:
     right: np.ndarray  # right singular vector of that block
 
 
-def largest_norm(chunks: Iterable[np.ndarray]) -> Largest:
-    """Largest spectral norm over all blocks of all chunks (F, m, c), real or complex, of entries of ordinary size.
+@dataclass(slots=True)
+class _Search:
+    top: float = 0.0  # largest eigenvalue met
+    proved: float = 0.0  # no computed Gram matrix has one above this
+    trace: float = 0.0  # largest ``||B||_F^2``
+    index: int = 0
+    block: np.ndarray = field(default_factory=lambda: np.zeros((1, 1)))
 
-    Cost: a product and a Cholesky factorisation of the smaller side for each block, eigenvalues for a few.
+
+def largest_norm(chunks: Iterable[Chunk]) -> Largest:
+    """Largest spectral norm over all blocks of all chunks, entries of ordinary size and not all zero.
+
+    Cost: a Gram matrix and a Cholesky factorisation of the smaller side m for each block; eigenvalues only where the
+    factorisation fails, which for blocks in random order happens about log(F) times.
     """
-    top, proved, loss, start = -1.0, 0.0, 0.0, 0
-    index, winner = 0, np.zeros((1, 1))
-    for blocks in chunks:
-        wide = blocks if blocks.shape[1] <= blocks.shape[2] else blocks.conj().swapaxes(1, 2)
-        G = wide @ wide.conj().swapaxes(1, 2)
-        frobenius = np.einsum("fii->f", G).real
-        loss = max(loss, gamma(4 * wide.shape[2] + 16) * float(frobenius.max(initial=0.0)))
-        best, place, t = _raise(G, top)
-        if place is not None:
-            top, index, winner = best, start + place, blocks[place]
-        proved = max(proved, t)
-        start += len(blocks)
-    return _finish(proved + loss, index, winner)
+    search, start, sides = _Search(), 0, (1, 1)
+    for R, I in chunks:
+        sides = R.shape[1:]
+        if min(sides) <= SMALL:
+            _together(search, R, I, start)
+        else:
+            for f in range(len(R)):
+                _one_by_one(search, R[f], None if I is None else I[f], start + f)
+        start += len(R)
+    loss = gamma(8 * max(sides) + 32) * search.trace
+    upper = np.sqrt(search.proved + loss) * (1 + gamma(4))
+    lower, right = _image(search.block, search.top)
+    return Largest(upper=float(upper), lower=lower, index=search.index, right=right)
 
 
-def _raise(G: np.ndarray, top: float) -> tuple[float, int | None, float]:
-    """New largest eigenvalue (or ``top``), where it is, and a proved bound of all eigenvalues of G."""
-    m, place = G.shape[1], None
-    score = np.linalg.norm(G, axis=(1, 2)) * (1 + gamma(m * m + 8))  # Frobenius: above the largest eigenvalue
-    todo = np.flatnonzero(score > max(top, 0.0))
-    todo = todo[np.argsort(-score[todo], kind="stable")]
-    tried = todo if m <= SMALL else todo[:FEW]
-    margin = (m + 20) * 2.0**-46
-    while len(todo):
-        if len(tried):
-            values = np.linalg.eigvalsh(G[tried])[:, -1]
-            if values.max() > top:
-                top, place = float(values.max()), int(tried[values.argmax()])
-        again = todo[_not_below(G[todo], top * (1 + margin))]
-        if np.array_equal(again, tried):
-            margin *= 8  # only rounding can have refused these
-        todo = tried = again
-    t = max(top, 0.0) * (1 + margin)
-    return top, place, t * (1 + 2 * m * gamma(4 * m + 16))
+def gram_matrices(R: np.ndarray, I: np.ndarray | None) -> np.ndarray:
+    """``B B^*`` of the smaller side, for ``B = R + i I`` or its transpose, in half the products."""
+    if R.shape[-2] > R.shape[-1]:
+        R, I = R.swapaxes(-1, -2), None if I is None else I.swapaxes(-1, -2)
+    real = R @ R.swapaxes(-1, -2)
+    if I is None:
+        return real
+    real += I @ I.swapaxes(-1, -2)
+    cross = I @ R.swapaxes(-1, -2)
+    G = np.empty(real.shape, dtype=complex)
+    G.real, G.imag = real, cross - cross.swapaxes(-1, -2)
+    return G
 
 
-def _not_below(G: np.ndarray, t: float) -> np.ndarray:
-    """Indices at which ``t I - G`` has no Cholesky factor, by halving."""
+def _margin(m: int) -> float:
+    return (m + 20) * 2.0**-46
+
+
+def _proof(t: float, m: int) -> float:
+    """Bound of the largest eigenvalue once ``t I - G`` has a Cholesky factor."""
+    return t * (1 + 2 * m * gamma(4 * m + 16))
+
+
+def _below(G: np.ndarray, t: float) -> tuple[bool, np.ndarray]:
+    """Whether ``t I - G`` has a Cholesky factor, and the factor (of its transpose, upper)."""
     M = -G
-    M[:, range(G.shape[1]), range(G.shape[1])] += t
-    try:
-        np.linalg.cholesky(M)
-    except np.linalg.LinAlgError:
-        half = len(G) // 2
-        if half == 0:
-            return np.array([0])
-        return np.concatenate([_not_below(G[:half], t), half + _not_below(G[half:], t)])
-    return np.array([], dtype=int)
+    M.flat[:: len(M) + 1] += t
+    factor, info = (zpotrf if np.iscomplexobj(M) else dpotrf)(M.T, overwrite_a=True, clean=False)
+    return info == 0, factor
 
 
-def _finish(squared: float, index: int, block: np.ndarray) -> Largest:
-    """Square root upwards; the lower end is the length of the image of one vector."""
-    upper = np.sqrt(squared) * (1 + gamma(4))
-    m, c = block.shape
-    if m <= c:
-        u = np.linalg.eigh(block @ block.conj().T)[1][:, -1]
-        right = block.conj().T @ u
-        image, source = right, u
-    else:
-        right = np.linalg.eigh(block.conj().T @ block)[1][:, -1]
-        image, source = block @ right, right
-    loss = gamma(4 * max(m, c) + 16) * np.linalg.norm(block)
-    lower = float(np.linalg.norm(image) / np.linalg.norm(source)) * (1 - gamma(2 * max(m, c) + 16)) - 2 * loss
-    return Largest(upper=float(upper), lower=max(0.0, float(lower)), index=index, right=right)
+def _one_by_one(search: _Search, R: np.ndarray, I: np.ndarray | None, index: int) -> None:
+    G = gram_matrices(R, I)
+    m = len(G)
+    search.trace = max(search.trace, float(np.trace(G).real))
+    if np.sqrt(np.vdot(G, G).real) * (1 + gamma(2 * m * m + 8)) <= search.top:
+        return  # its Frobenius norm is already below
+    margin = _margin(m)
+    if search.top > 0 and _below(G, search.top * (1 + margin))[0]:
+        return
+    value = float(np.linalg.eigvalsh(G)[-1])
+    if value > search.top:
+        search.top, search.index, search.block = value, index, R if I is None else R + 1j * I
+    while not _below(G, search.top * (1 + margin))[0]:
+        margin *= 8
+    search.proved = max(search.proved, _proof(search.top * (1 + margin), m))
+
+
+def _together(search: _Search, R: np.ndarray, I: np.ndarray | None, start: int) -> None:
+    G = gram_matrices(R, I)
+    m = G.shape[1]
+    search.trace = max(search.trace, float(np.einsum("fii->f", G).real.max()))
+    values = np.linalg.eigvalsh(G)[:, -1]
+    best = int(values.argmax())
+    if values[best] > search.top:
+        block = R[best] if I is None else R[best] + 1j * I[best]
+        search.top, search.index, search.block = float(values[best]), start + best, block
+    if search.top == 0:
+        return
+    margin = _margin(m)
+    while True:
+        M = -G
+        M[:, range(m), range(m)] += search.top * (1 + margin)
+        try:
+            np.linalg.cholesky(M)
+            break
+        except np.linalg.LinAlgError:
+            margin *= 8  # only rounding can have refused
+    search.proved = max(search.proved, _proof(search.top * (1 + margin), m))
+
+
+def _image(block: np.ndarray, top: float) -> tuple[float, np.ndarray]:
+    """``||B v|| / ||v||`` less its rounding error, and v, from two inverse iterations just above the top."""
+    tall = block.shape[0] > block.shape[1]
+    B = block.T if tall else block
+    if not B.any():
+        return 0.0, np.zeros(block.shape[1])
+    m, margin, G = len(B), _margin(len(B)), B @ B.conj().T
+    ok, factor = _below(G, top * (1 + margin))
+    while not ok:
+        margin *= 8
+        ok, factor = _below(G, top * (1 + margin))
+    u = np.random.default_rng(0).standard_normal(m).astype(B.dtype)
+    for _ in range(3):
+        u = cho_solve((factor, False), u.conj()).conj()  # the factor is of the transpose
+        u /= np.linalg.norm(u)
+    image = B.conj().T @ u
+    terms = gamma(8 * max(block.shape) + 32)
+    lower = float(np.linalg.norm(image) / np.linalg.norm(u)) * (1 - terms) - terms * float(np.linalg.norm(B))
+    return max(0.0, lower), u.conj() if tall else image

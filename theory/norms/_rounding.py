@@ -18,7 +18,7 @@ def gamma(n: float) -> float:
 
 def exponent(A: np.ndarray) -> int:
     """The e for which the largest ``|entry| * 2^-e`` lies in [1/2, 1); 0 for a zero array."""
-    return math.frexp(float(np.abs(A).max(initial=0.0)))[1]
+    return math.frexp(max(float(A.max(initial=0.0)), -float(A.min(initial=0.0))))[1]
 
 
 def scaled_back(value: float, e: int, *, up: bool) -> float:

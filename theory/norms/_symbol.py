@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from theory.norms._blocks import Chunk
 from theory.norms._rounding import gamma
 from theory.norms.geometry import Convolution
 
@@ -50,8 +51,8 @@ def phases(conv: Convolution, grid: Grid, rows: slice) -> np.ndarray:
     return table
 
 
-def symbols(conv: Convolution, grid: Grid) -> Iterator[np.ndarray]:
-    """Chunks (F * groups, O/groups, S C/groups) of folded frequency matrices, without the factor ``1/sqrt(S)``."""
+def symbols(conv: Convolution, grid: Grid) -> Iterator[Chunk]:
+    """Chunks (F * groups, O/groups, S C/groups) of folded matrices in two real parts, less the factor ``1/sqrt(S)``."""
     g, O, C, taps = conv.kernel.shape
     S = grid.w.shape[1]
     flat = np.ascontiguousarray(conv.kernel.reshape(-1, taps).T)
@@ -59,11 +60,9 @@ def symbols(conv: Convolution, grid: Grid) -> Iterator[np.ndarray]:
     for start in range(0, len(grid.w), step):
         table = phases(conv, grid, slice(start, start + step))
         rows = table.reshape(-1, taps)
-        blocks = np.empty((len(rows), flat.shape[1]), dtype=complex)
-        np.matmul(rows.real, flat, out=blocks.real)
-        np.matmul(rows.imag, flat, out=blocks.imag)
-        shaped = blocks.reshape(len(table), S, g, O, C)
-        yield shaped.transpose(0, 2, 3, 1, 4).reshape(len(table) * g, O, S * C)
+        shaped = ((part @ flat).reshape(len(table), S, g, O, C) for part in (rows.real.copy(), rows.imag.copy()))
+        real, imaginary = (part.transpose(0, 2, 3, 1, 4).reshape(-1, O, S * C) for part in shaped)
+        yield real, imaginary
 
 
 def folding(stride: tuple[int, ...]) -> float:

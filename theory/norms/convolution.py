@@ -107,7 +107,7 @@ def conv_spectral_norm(
 
 
 def _auto(conv: Convolution, rtol: float) -> NormBracket:
-    if conv.most_reads() == 1:
+    if conv.most_reads() <= 1:
         return patches(conv)
     rows, columns = toeplitz_sides(conv)
     small, large = sorted((rows, columns))

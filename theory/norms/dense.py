@@ -50,7 +50,7 @@ def spectral_norm(W: ArrayLike) -> NormBracket:
     e = exponent(matrix)
     if not matrix.any():
         return NormBracket(upper=0.0, lower=0.0, method="the matrix is zero")
-    found = largest_norm([np.ldexp(matrix, -e)[None]])
+    found = largest_norm([(np.ldexp(matrix, -e)[None], None)])
     return NormBracket(
         upper=scaled_back(found.upper, e, up=True),
         lower=scaled_back(found.lower, e, up=False),

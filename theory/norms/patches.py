@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from theory._errors import PreconditionError
 from theory.norms._blocks import largest_norm
 from theory.norms._record import NormBracket
-from theory.norms._rounding import gamma
-from theory.norms.circular import bracket, zero_bracket
+from theory.norms.circular import bracket
 from theory.norms.geometry import Convolution
 
 
@@ -14,21 +15,13 @@ def patches(conv: Convolution) -> NormBracket:
     r"""Exact norm where every pixel is read at most once: ``||A|| = ||K reshaped to (O, C k)||``.
 
     *derived*: outputs at different positions then read disjoint pixels, so A is block-diagonal over them, each block
-    the reshaped kernel or, at a border, that with columns missing.
+    the reshaped kernel or, at a border, that with columns missing; the largest where no output sees every tap.
     """
     if conv.most_reads() > 1:
         raise PreconditionError("the patches overlap: some pixel is read more than once.")
-    if not conv.kernel.any():
-        return zero_bracket()
-    g, O, C, _ = conv.kernel.shape
-    reads = conv.read_positions() >= 0
-    # the fullest patch has the norm where it contains all others
-    full = reads.any(axis=1)
-    found = largest_norm([conv.kernel[..., full].reshape(g, O, C * int(full.sum()))])
-    attained = bool(reads[full].all(axis=0).any())
-    lower = found.lower
-    if not attained:
-        from theory.norms._apply import rayleigh_lower
-
-        lower = rayleigh_lower(conv)
-    return bracket(conv, found.upper * (1 + gamma(2)), lower, "kernel as a matrix: patches do not overlap")
+    g, O, _, _ = conv.kernel.shape
+    seen = np.unique(conv.read_positions() >= 0, axis=1).T
+    largest = [a for a in seen if a.any() and not any((b >= a).all() and (b > a).any() for b in seen)]
+    found = [largest_norm([(conv.kernel[..., taps].reshape(g, O, -1), None)]) for taps in largest]
+    upper, lower = max((f.upper for f in found), default=0.0), max((f.lower for f in found), default=0.0)
+    return bracket(conv, upper, lower, "kernel as a matrix: patches do not overlap")

@@ -118,7 +118,7 @@ def unfoldings(conv: Convolution) -> float:
         K.transpose(0, 1, 4, 2, 3).reshape(g, O * k[1], -1),
     ]
     # in 1-D the last two are the first two with the kernel on the other side, and sqrt(k) holds for them as well
-    return min(largest_norm([shape]).upper for shape in shapes) * np.sqrt(taps) * (1 + gamma(4))
+    return min(largest_norm([(shape, None)]).upper for shape in shapes) * np.sqrt(taps) * (1 + gamma(4))
 
 
 def self_correlation_norm(kernel: ArrayLike, *, groups: int = 1, steps: int = 3) -> float:

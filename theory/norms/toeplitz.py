@@ -145,7 +145,7 @@ def toeplitz(conv: Convolution) -> NormBracket:
     tap, out = np.nonzero(reads >= 0)
     single = _single_reads(conv)
     loss = 0.0 if single else gamma(reads.shape[0]) * float(np.linalg.norm(conv.kernel)) * np.sqrt(conv.most_reads())
-    found = largest_norm(_dense(K, reads, tap, out, prod(conv.size)) for K in conv.kernel)
+    found = largest_norm((_dense(K, reads, tap, out, prod(conv.size)), None) for K in conv.kernel)
     return bracket(conv, found.upper + loss, found.lower - loss, "explicit matrix, proved by a Cholesky factorisation")
 
 
