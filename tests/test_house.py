@@ -48,12 +48,20 @@ def test_theory_imports_neither_torch_nor_simulations(path):
 
 
 LOWER = {"frames", "collapse"}  # rooms that import no other room
+BELOW = {"architecture": set(), "norms": {"architecture"}, "bounds": {"architecture", "norms"}}
 
 
 @pytest.mark.parametrize("path", [p for p in THEORY if p.parent.name in LOWER], ids=lambda p: str(p.relative_to(ROOT)))
 def test_arrows_point_down(path):
     rooms = {name.split(".")[1] for name in imported(path) if name.startswith("theory.")}
     assert {room for room in rooms if not room.startswith("_")} <= LOWER
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_arrows_between_architecture_norms_and_bounds(room):
+    for path in (ROOT / "theory" / room).rglob("*.py"):
+        rooms = {name.split(".")[1] for name in imported(path) if name.startswith("theory.")}
+        assert {name for name in rooms if not name.startswith("_")} <= BELOW[room] | {room}, path
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

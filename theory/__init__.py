@@ -7,6 +7,9 @@ Subpackages load on first use, so ``import theory`` costs nothing:
 ``peeled``     the Layer-Peeled Model: certified solutions, thresholds, phase curves
 ``flow``       gradient flow of homogeneous networks through their kinks, margins and certified limits
 ``symbolic``   the closed forms as sympy expressions, with the identities behind them
+``architecture``  feed-forward graphs: shapes, evaluation, normalisations folded away
+``norms``      operator norms with a proof: matrices, convolutions, layers, paths
+``bounds``     generalization bounds of a trained network, numeric and symbolic
 ``plots``      figures of the above
 """
 
@@ -20,7 +23,7 @@ from theory._errors import InvalidInput, NotConverged, PreconditionError, Theory
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("collapse", "flow", "frames", "peeled", "plots", "symbolic")
+_SUBPACKAGES = ("architecture", "bounds", "collapse", "flow", "frames", "norms", "peeled", "plots", "symbolic")
 __all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
 
 

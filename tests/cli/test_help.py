@@ -9,7 +9,7 @@ import sys
 import pytest
 
 CALL = "from simulations.cli import main; main()"
-HEAVY = "numpy scipy cvxpy matplotlib sympy sklearn torch pandas theory.peeled theory.flow"
+HEAVY = "numpy scipy cvxpy matplotlib sympy sklearn torch pandas theory.peeled theory.flow theory.bounds theory.norms"
 
 
 def call(*words, code=CALL):
@@ -19,7 +19,7 @@ def call(*words, code=CALL):
 def test_help_names_every_subcommand():
     done = call("--help")
     assert done.returncode == 0
-    for name in ("peel", "threshold", "compare", "collapse-metrics", "flow", "demo"):
+    for name in ("peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "demo"):
         assert name in done.stdout
 
 
@@ -39,7 +39,7 @@ def test_help_is_quick():
     assert min(spent) < 0.5
 
 
-@pytest.mark.parametrize("name", ["peel", "threshold", "compare", "collapse-metrics", "flow", "demo"])
+@pytest.mark.parametrize("name", ["peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "demo"])
 def test_help_of_each_subcommand_has_an_example(name):
     done = call(name, "--help")
     assert done.returncode == 0 and f"theory {name} --" in done.stdout.replace("\n", " ")

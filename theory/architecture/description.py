@@ -163,7 +163,7 @@ def _plain(value: object) -> object:
 
 def _from_yaml(text: str) -> object:
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError:
         raise PreconditionError("a YAML description needs PyYAML: pip install pyyaml; JSON works without it.") from None
     try:
