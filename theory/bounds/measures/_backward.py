@@ -262,12 +262,12 @@ def _pull_parameters(node: Node, own: Arrays, z: np.ndarray, g: np.ndarray) -> A
     if isinstance(op, Scale):
         found["weight"] = (g * z).sum(axis=_but_channels(z))
     elif isinstance(op, Conv):
-        axes, G = z.ndim - 2, op.groups
+        G = op.groups
         P = int(np.prod(g.shape[2:]))
         windows = patches(op, z).reshape(len(z), G, z.shape[1] // G, P, -1)
         columns = windows.transpose(1, 0, 3, 2, 4).reshape(G, len(z) * P, -1)
-        rows = g.reshape(len(g), G, op.out_channels // G, P).transpose(1, 2, 0, 3).reshape(G, -1, len(z) * P)
-        found["weight"] = (rows @ columns).reshape(own["weight"].shape)
+        split = g.reshape(len(g), G, op.out_channels // G, P).transpose(1, 2, 0, 3).reshape(G, -1, len(z) * P)
+        found["weight"] = (split @ columns).reshape(own["weight"].shape)
     if "bias" in own:
         found["bias"] = g.sum(axis=_but_channels(g))
     return found
