@@ -47,7 +47,7 @@ def rayleigh_lower(conv: Convolution, start: np.ndarray | None = None, *, rtol: 
 
     ``rtol`` is ARPACK's; the vector is not believed to be an eigenvector, only multiplied.
     """
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     applied = Applied(conv)
     n = conv.channels[1] * applied.P
@@ -56,7 +56,7 @@ def rayleigh_lower(conv: Convolution, start: np.ndarray | None = None, *, rtol: 
         x = start / np.linalg.norm(start) + 1e-2 * x / np.linalg.norm(x)
     if n > STEPS + 2:
         gram = LinearOperator((n, n), matvec=lambda v: applied.adjoint(applied.forward(v)), dtype=np.float64)
-        with suppress(ArpackNoConvergence):  # the start vector then gives a lower bound all the same
+        with suppress(ArpackError):  # the start vector then gives a lower bound all the same
             x = eigsh(gram, k=1, v0=x, ncv=STEPS, tol=rtol, maxiter=30)[1][:, 0]
     else:
         dense = np.stack([applied.forward(e) for e in np.eye(n)], axis=1)

@@ -67,7 +67,7 @@ def circular(conv: Convolution) -> NormBracket:
 
     if conv.padding_mode != "circular":
         raise PreconditionError(f"the exact frequency grid needs circular padding, not {conv.padding_mode}.")
-    if not conv.kernel.any():
+    if conv.vanishes:
         return zero_bracket()
     step = tuple(gcd(s, n) for s, n in zip(conv.stride, conv.size, strict=True))
     most = least = 1
@@ -99,8 +99,8 @@ def grid_norm(
 
 
 def zero_bracket() -> NormBracket:
-    """The norm of the zero kernel."""
-    return NormBracket(upper=0.0, lower=0.0, method="the kernel is zero")
+    """The norm of a map that is zero."""
+    return NormBracket(upper=0.0, lower=0.0, method="the map is zero")
 
 
 def bracket(conv: Convolution, upper: float, lower: float, method: str) -> NormBracket:

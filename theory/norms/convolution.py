@@ -85,7 +85,7 @@ def conv_spectral_norm(
     tolerance = as_positive("rtol", rtol)
     if method not in METHODS:
         raise InvalidInput(f"method must be one of {', '.join(METHODS)}, but is {method!r}.")
-    if not conv.kernel.any():
+    if conv.vanishes:
         return zero_bracket()
     if method == "auto":
         return _auto(conv, tolerance)
@@ -107,7 +107,7 @@ def conv_spectral_norm(
 
 
 def _auto(conv: Convolution, rtol: float) -> NormBracket:
-    if conv.most_reads() <= 1:
+    if conv.most_reads() == 1:
         return patches(conv)
     rows, columns = toeplitz_sides(conv)
     small, large = sorted((rows, columns))

@@ -46,7 +46,7 @@ def factored(conv: Convolution, *, rtol: float = 1e-2) -> NormBracket:
 
     if factor_cost(conv) == float("inf"):
         raise PreconditionError("the factorisation needs zero padding and a band of at most 2^28 entries.")
-    if not conv.kernel.any():
+    if conv.vanishes:
         return zero_bracket()
     lower = rayleigh_lower(conv, rtol=min(0.05, rtol / 4))
     order, band = _layout(conv)

@@ -94,6 +94,11 @@ class Convolution:
         g, O, C, _ = self.kernel.shape
         return g * O, g * C
 
+    @property
+    def vanishes(self) -> bool:
+        """Whether the kernel is zero, or every output sees nothing but padding zeros."""
+        return not self.kernel.any() or self.most_reads() == 0
+
     def reads(self, axis: int) -> np.ndarray:
         """Input index (k, out) read on one axis by each kernel position at each output; -1 where it reads a zero."""
         n, p, i = self.size[axis], self.padding[axis], axis

@@ -32,11 +32,11 @@ def gram_iteration(blocks: Chunk, steps: int = STEPS) -> float:
     for step in range(1, steps + 1):
         size = np.linalg.norm(G, axis=(1, 2))
         G, error = G / size[:, None, None], error / size + gamma(4 * m * m + 16)
-        log += np.log2(size) * 2.0 ** -(step + 1)
+        log += np.log2(size) * 2.0**-step
         if step < steps:
             G = G @ G
             error = 2 * error + error**2 + gamma(4 * m + 16)
-    return float((2.0**log * (1 + error) ** (2.0 ** -(steps + 1))).max() * (1 + gamma(256)))
+    return float((2.0**log * (1 + error) ** (2.0**-steps)).max() * (1 + gamma(256)))
 
 
 def grammed(conv: Convolution, N: tuple[int, ...], stride: tuple[int, ...], steps: int = STEPS) -> float:

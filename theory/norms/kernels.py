@@ -51,7 +51,8 @@ def tap_norms(kernel: ArrayLike) -> np.ndarray:
     e = exponent(array)
     flat = np.ldexp(array, -e).reshape(*array.shape[:2], -1)
     lengths = np.linalg.norm(flat, axis=1) * (1 + gamma(array.shape[1] + 8))
-    lengths[lengths > 0] = np.nextafter(np.ldexp(lengths[lengths > 0], e), np.inf)
+    with np.errstate(over="ignore"):
+        lengths[lengths > 0] = np.nextafter(np.ldexp(lengths[lengths > 0], e), np.inf)
     if not np.isfinite(lengths).all():
         raise InvalidInput("the entries are so large that the norm exceeds float64; rescale them.")
     return lengths

@@ -68,7 +68,7 @@ def padded(conv: Convolution) -> NormBracket:
     """The same for a checked convolution."""
     if conv.padding_mode != "zeros":
         raise PreconditionError(f"the padded grid needs zero padding, not {conv.padding_mode}.")
-    if not conv.kernel.any():
+    if conv.vanishes:
         return zero_bracket()
     upper, twist, found = padded_upper(conv)
     lower = rayleigh_lower(conv, bloch_wave(conv, twist, found))

@@ -139,7 +139,7 @@ def toeplitz(conv: Convolution) -> NormBracket:
         raise PreconditionError(
             f"the explicit matrix must have at most 2^26 entries for each group, but is {rows} x {columns}."
         )
-    if not conv.kernel.any():
+    if conv.vanishes:
         return zero_bracket()
     reads = conv.read_positions()
     tap, out = np.nonzero(reads >= 0)
