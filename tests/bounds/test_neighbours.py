@@ -53,7 +53,7 @@ def test_blocks_do_not_matter(monkeypatch):
 def test_equals_a_tree_on_a_larger_cloud_far_from_the_origin():
     """Far away the matrix product loses all its digits; the differences must decide."""
     rng = np.random.default_rng(4)
-    X, y = rng.standard_normal((600, 5)) + 1e6, rng.integers(0, 3, 600)
+    X, y = rng.standard_normal((600, 5)) + 3e7, rng.integers(0, 3, 600)
     nearest = cKDTree(X).query(X, k=8)[1][:, 1:]
     expected = [np.bincount(y[row], minlength=3).argmax() for row in nearest]
     assert np.array_equal(leave_one_out(X, y, k=7).predictions, expected)
