@@ -96,7 +96,8 @@ def _small(
 
 def run_resnet(seed: int = 0) -> list[dict[str, float | str]]:
     """Return one record per layer of a ResNet-18 with random kernels: seconds, and ``upper / lower``."""
-    rng, found = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    found: list[dict[str, float | str]] = []
     for name, O, C, k, s, n, count in RESNET:
         K = rng.standard_normal((O, C, k, k)) / np.sqrt(C * k * k)
         ours, seconds = _timed(lambda K=K, n=n, s=s, k=k: conv_spectral_norm(K, n, stride=s, padding=k // 2), 1)  # type: ignore[misc]

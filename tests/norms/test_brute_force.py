@@ -31,7 +31,7 @@ def test_no_certificate_is_contradicted(part):
         np.testing.assert_allclose(A @ x.ravel(), looped_convolution(K, x, **kw).ravel(), rtol=1e-12, atol=1e-12)
         truth = np.linalg.norm(A, 2)
         for method in METHODS:
-            if method == "factor" and kw["padding_mode"] != "zeros":
+            if method == "factor" and kw["padding_mode"] == "circular":
                 continue
             found = conv_spectral_norm(K, n, method=method, **kw)
             assert found.lower <= truth * (1 + ULPS) and truth * (1 - ULPS) <= found.upper, (method, CASES[index])

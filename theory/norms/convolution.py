@@ -49,10 +49,12 @@ def conv_spectral_norm(
 
     Methods: ``grid``, the frequency grid (``circular_norm``, exact; ``padded_norm``); ``gram``, the same grid by
     products alone; ``toeplitz``, the explicit matrix; ``factor``, a banded Cholesky factorisation of ``t I - A^T A``
-    (zero padding); and three that hold for every size, ``size-free``, ``self-correlation``, ``unfoldings``. Reflect
-    and replicate padding multiply the bound without padding by the norm of the padding, save under ``toeplitz``.
-    ``auto``: the kernel as a matrix where no pixel is read twice, the explicit matrix where it is small, else the grid,
-    and where that is not within ``rtol`` of ``lower``, the factorisation if it costs less than about a second.
+    (any padding but circular); and three that hold for every size, ``size-free``, ``self-correlation``,
+    ``unfoldings``. Reflect and replicate padding multiply the bound without padding by the norm of the padding, save
+    under ``toeplitz`` and ``factor``. ``auto``: the kernel as a matrix where no pixel is read twice, the explicit
+    matrix where it is small, else the grid, and where that is not within ``rtol`` of ``lower``, the factorisation if it
+    costs less than about a second. On layers too large for that the grid stands: within 0.2% for kernels with one
+    peak, but 10% above the norm for random kernels of 512 channels on 4 x 4 maps (``ratio`` shows it).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Zero padding within any tolerance: a banded Cholesky factorisation of ``t I - A^T A``."""
+"""Any tolerance, whatever the padding unless it wraps around: a banded Cholesky factorisation of ``t I - A^T A``."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ def _layout(conv: Convolution) -> tuple[int, int]:
 def factor_cost(conv: Convolution) -> float:
     """Multiplications of the factorisation; infinite where it does not apply."""
     order, band = _layout(conv)
-    if conv.padding_mode != "zeros" or order * (band + 1) > LIMIT:
+    if conv.padding_mode == "circular" or order * (band + 1) > LIMIT:
         return float("inf")
     return float(conv.kernel.shape[0]) * order * (band + 1.0) ** 2
 
 
 def factored(conv: Convolution, *, rtol: float = 1e-2) -> NormBracket:
-    r"""Norm under zero padding to a chosen relative accuracy.
+    r"""Norm under zero, reflect or replicate padding to a chosen relative accuracy.
 
     .. math:: t I - A^\top A + D = R^\top R \ \Rightarrow\ \|A\| \le \sqrt{t + \|D\|}
 
     *derived* as for the blocks of ``spectral_norm``, here with the band of ``A^T A``: the quotient from Lanczos,
     raised by rtol, proposes t; where the factorisation breaks down t is raised further. Nothing is lost at the border.
+    Reflected and replicated pixels lie no further apart than those that they stand for, so the band is the same.
 
     Cost: order times bandwidth squared, ``C prod(n)`` and ``2 C n`` (2-D, 3 x 3); memory order times bandwidth.
     """
     from scipy.linalg import cholesky_banded
 
     if factor_cost(conv) == float("inf"):
-        raise PreconditionError("the factorisation needs zero padding and a band of at most 2^28 entries.")
+        raise PreconditionError("the factorisation needs padding that is not circular and at most 2^28 band entries.")
     if conv.vanishes:
         return zero_bracket()
     lower = rayleigh_lower(conv, rtol=min(0.05, rtol / 4))
@@ -83,8 +84,13 @@ def _band(conv: Convolution, K: np.ndarray, band: int) -> tuple[np.ndarray, floa
             i, j = reads[p, both], reads[q, both]
             keep = i >= j
             i, j = i[keep, None, None] * C + row, j[keep, None, None] * C + column
-            inside = i >= j  # distinct outputs touch distinct entries for one pair of taps
+            inside = i >= j
             values = np.broadcast_to(products[p, :, q, :], i.shape)[inside]
-            G[(i - j)[inside], j[inside]] += values
-    error = gamma(2 * (O + taps * taps) + 16) * float(np.linalg.norm(K)) ** 2 * taps
+            at = ((i - j)[inside], j[inside])
+            if conv.padding_mode == "zeros":
+                G[at] += values  # distinct outputs touch distinct entries for one pair of taps
+            else:
+                np.add.at(G, at, values)
+    terms = 2 * (O + taps * reads.shape[1]) if conv.padding_mode != "zeros" else 2 * (O + taps * taps)
+    error = gamma(terms + 16) * float(np.linalg.norm(K)) ** 2 * conv.most_reads()
     return G, error

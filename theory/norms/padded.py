@@ -39,8 +39,9 @@ def padded_norm(
     likewise changes no norm of A, but shifts the grid by h: where the largest frequency matrix is a single peak, the
     grid that straddles it gives the true norm to second order, and exactly for the 1-D mean of three,
     ``1 + 2 cos(pi/(n+1))``. A larger N only comes closer to the supremum over all frequencies. How far ``upper`` is
-    from the norm: random kernels with many channels have no peak, and then the border pixels that A lacks cost 14% on
-    4 x 4, 4% on 8 x 8 and 1% on 16 x 16 maps (3 x 3 kernels).
+    above the norm, 3 x 3 kernels on 4 x 4, 8 x 8, 16 x 16, 32 x 32 maps (measured, 512 to 64 channels): 0.2%, 0.1%,
+    0.01%, 0.01% for kernels with one low-pass peak; 10%, 2.5%, 0.5%, 0.1% for random ones, which have no peak, so that
+    what A lacks at the border shows.
 
     Parameters
     ----------
