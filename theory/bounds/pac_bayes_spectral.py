@@ -1,0 +1,209 @@
+r"""PAC-Bayes with spectral norms, for the network as trained: every constant explicit.
+
+For dense layers W_1..W_L (biases as an extra coordinate of value 1), activations 1-Lipschitz and positively
+homogeneous, ``||x|| <= B`` known before the sample, with probability at least 1 - delta, for all weights and all
+margins gamma,
+
+.. math:: \mathrm{err} \le \mathrm{kl}^{-1}\Bigl(\tfrac1n \#\{M_i \le \gamma\},\
+          \tfrac1n\bigl[2\,\mathrm{KL} + 2 \ln 2 + \ln\tfrac{2 \sqrt n}{\delta w_j}\bigr]\Bigr), \qquad
+          \mathrm{KL} = \frac{1}{2 u^2} \sum_l \tau_l^2 \frac{F_l^2}{s_l^2}, \quad
+          u = \Bigl(1 + \frac{1}{2 c B P}\Bigr)^{1/L} - 1
+
+with P = a^j the least grid point above prod s_l / gamma, tau_l = sqrt(h_l) + sqrt(h_{l-1}) + sqrt(2 ln 2L) for a
+layer of h_l rows and h_{l-1} columns, c = sqrt(2) (1 for a single score), natural logarithms.
+
+*derived*, in the manner of neyshabur2018pac. Put gamma into the last layer and rescale the layers against each other
+so that all have s_l = beta, beta^L = prod s_l / gamma: the function does not change. Prior N(0, sigma_l^2) with
+sigma_l = P^{1/L} u / tau_l, which depends on j alone; posterior N(W_l, sigma_l^2) restricted to the event that all
+perturbations have ``||U_l|| <= sigma_l tau_l = P^{1/L} u``. A Gaussian matrix exceeds that with probability at most
+1/(2L) (davidson2001local, *proved*), so the event has probability Z >= 1/2, and restriction makes the divergence at
+most (KL + H(Z)) / Z <= 2 KL + 2 ln 2. On the event, layer by layer, ``||f_{W+U}(x) - f_W(x)|| <= B (prod(beta +
+||U_l||) - beta^L) <= B P ((1 + u)^L - 1) = 1 / (2 c)``: every margin moves by at most 1/2. PAC-Bayes (maurer2004note)
+for the loss 1{M <= 1/2}, between 1{M <= 0} and 1{M <= 1}, is the claim.
+
+Against the printed form (prior by the maximal width, h ln h, perturbation by e^2): the difference of products replaces
+e and the condition ``||U_l|| <= s_l / L``; each layer has its own deviation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from theory._arrays import as_positive
+from theory.bounds._bound import Bound, Found
+from theory.bounds._chain import Chain
+from theory.bounds._frame import GridPoint, choose_margin
+from theory.bounds._hypotheses import homogeneous, layered, no_reference
+from theory.bounds._kl import SLACK, kl_inverse
+from theory.bounds._network import Network
+from theory.bounds._problem import Problem
+from theory.bounds._report import CERTIFICATE, Assumption
+
+if TYPE_CHECKING:
+    from theory.bounds._symbolic import SymbolicBound
+
+
+def homogenised(chain: Chain) -> tuple[np.ndarray, ...]:
+    r"""Matrices of the same function of [x; 1] without biases; of x where no layer has one.
+
+    ``[[W, b], [0, 1]]`` before the last layer and ``[W, b]`` there, *derived*: an activation with sigma(1) = 1 carries
+    the 1. Scores may all be shifted together, so the mean row of a last layer with more than one row is taken off.
+
+    Parameters
+    ----------
+    chain : of dense layers.
+    """
+    found = []
+    for index, layer in enumerate(chain.layers):
+        W, last = layer.weight, index == len(chain) - 1
+        if chain.has_bias:
+            b = np.zeros(len(W)) if layer.bias is None else layer.bias
+            W = np.column_stack([W, b])
+            if not last:
+                W = np.vstack([W, np.eye(1, W.shape[1], W.shape[1] - 1)])
+        found.append(W - W.mean(axis=0) if last and len(W) > 1 else W)
+    return tuple(found)
+
+
+def dense(network: Network) -> Assumption:
+    """Every layer is a full matrix."""
+    holds = network.not_a_chain is None and network.chain.dense
+    reason = "all are" if holds else "a layer is a kernel or diagonal"
+    return Assumption(name="dense layers", holds=holds, reason=reason)
+
+
+def carries_one(network: Network) -> Assumption:
+    """Biases are carried by a unit of constant value 1, which every activation must leave at 1."""
+    chain = network.chain
+    bad = [layer.activation.name for layer in chain.layers if layer.activation and layer.activation.facts.at_one != 1]
+    holds = not chain.has_bias or not bad
+    return Assumption(
+        name="activations that map 1 to 1 where there are biases", holds=holds,
+        reason=f"{bad[0]} does not" if not holds else "all do" if chain.has_bias else "there are no biases",
+    )  # fmt: skip
+
+
+def sized(shapes: list[tuple[int, int]]) -> list[float]:
+    """tau_l: the norm of a standard Gaussian matrix exceeds it with probability at most 1/(2 L)."""
+    L = len(shapes)
+    return [math.sqrt(rows) + math.sqrt(columns) + math.sqrt(2 * math.log(2 * L)) for rows, columns in shapes]
+
+
+def divergence(log_P: float, ratios: list[float], tau: list[float], B: float, scalar: bool) -> float:
+    """KL of the posterior from the prior; ``ratios`` are F_l / s_l, log_P = ln of the rounded prod s_l / gamma."""
+    c = 1.0 if scalar else math.sqrt(2)
+    log_u = np.logaddexp(0.0, -math.log(2 * c * B) - log_P) / len(ratios)
+    u = math.expm1(log_u) if log_u < 350 else math.inf
+    total = math.fsum((t * r) ** 2 for t, r in zip(tau, ratios, strict=True))
+    return total / (2 * u * u) if u * u > 0 else math.inf
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PacBayesSpectral(Bound):
+    """PAC-Bayes with spectral and Frobenius norms, for the deterministic network.
+
+    *derived*: see the module.
+
+    Parameters
+    ----------
+    radius : B with ``||x|| <= B`` for every input that can occur, of what the first weights read; known before the
+        sample (pixels in [0, 1]: the root of their number). Without it the bound refuses: the largest norm of the
+        sample is not a bound of the next one.
+
+    Raises
+    ------
+    InvalidInput : a radius that is not positive and finite.
+    PreconditionError : no radius, a sample beyond it, a layer that is not dense.
+
+    Cost: one factorisation for each layer. When not to trust it: a radius that was read off the sample.
+    """
+
+    radius: float | None = None
+    name = "pac-bayes-spectral"
+    title = "PAC-Bayes with spectral norms, deterministic network"
+    status = CERTIFICATE
+    source = "derived; neyshabur2018pac, maurer2004note"
+
+    def __post_init__(self) -> None:
+        if self.radius is not None:
+            as_positive("radius", self.radius)
+
+    def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
+        """Dense layers in a row, homogeneous activations, inputs in a ball fixed before the sample."""
+        first = layered(network)
+        if not first.holds:
+            return (first,)
+        rest = (dense(network), homogeneous(network), carries_one(network), no_reference(network))
+        return (first, *rest, self._ball(network))
+
+    def _ball(self, network: Network) -> Assumption:
+        name = "a radius of the inputs that was fixed before the sample"
+        if self.radius is None:
+            return Assumption(name=name, holds=False, reason="none is given: PacBayesSpectral(radius=...)")
+        if isinstance(network, Problem):
+            largest = float(np.sqrt((network.inputs.reshape(network.n, -1) ** 2).sum(axis=1).max()))
+            if largest > self.radius * (1 + 1e-12):
+                return Assumption(name=name, holds=False, reason=f"an input has norm {largest:.6g} > {self.radius:g}")
+        return Assumption(name=name, holds=True, reason=f"{self.radius:g} is given")
+
+    def _scales(self, network: Network) -> tuple[bool, float, list[float]]:
+        chain = network.chain
+        assert self.radius is not None
+        B = math.hypot(self.radius, 1.0) if chain.has_bias else self.radius
+        return chain.scalar, B, sized([W.shape for W in homogenised(chain)])
+
+    def symbolic_form(self, network: Network) -> SymbolicBound:
+        """``kl^{-1}(R, (2 KL + 2 ln 2 + ln(2 sqrt(n) / (delta w_j))) / n)``."""
+        import sympy as sp
+
+        from theory.bounds import _symbolic as s
+
+        chain, j, B = network.chain, s.index(), sp.Symbol("B", positive=True)
+        F, S = s.layer_symbols("F", len(chain)), s.layer_symbols("s", len(chain))
+        tau = s.layer_symbols("tau", len(chain))
+        c = 1 if chain.scalar else sp.sqrt(2)
+
+        def KL(P: sp.Expr) -> sp.Expr:
+            u = (1 + 1 / (2 * c * B * P)) ** sp.Rational(1, len(chain)) - 1
+            return sum((t * f / v) ** 2 for t, f, v in zip(tau, F, S, strict=True)) / (2 * u**2)
+
+        cost = 2 * sp.log(2) + sp.log(2 * sp.sqrt(s.n) / s.delta) + s.grid_cost(j)
+        return s.SymbolicBound(
+            name=self.name, expression=s.kl_inverse(s.R, (2 * KL(s.a**j) + cost) / s.n),
+            complexity=2 * KL(sp.prod(S) / s.gamma) / s.n,
+            meaning={"R": "share of margins at most gamma", "B": "radius of the inputs, biases included",
+                     "tau_l": "norm that a standard Gaussian matrix of layer l seldom exceeds"},
+        )  # fmt: skip
+
+    def compute(self, problem: Problem, delta: float, margin: float | None) -> Found:
+        """The least value over the margins of the grid."""
+        from theory.norms import frobenius_norm, spectral_norm
+
+        n, (scalar, B, tau) = problem.n, self._scales(problem)
+        matrices = homogenised(problem.chain)
+        F = [frobenius_norm(W) for W in matrices]
+        S = [spectral_norm(W).upper for W in matrices]
+        log_norm = -math.inf if min(S) == 0 else math.fsum(map(math.log, S))
+        ratios = [f / v if v > 0 else 0.0 for f, v in zip(F, S, strict=True)]
+
+        def parts(gamma: float, point: GridPoint) -> tuple[float, float, float, float]:
+            KL = min(divergence(point.log, ratios, tau, B, scalar), 1e300)
+            share = problem.margins.share(gamma)
+            budget = np.cumsum([0, 2 * KL, 2 * math.log(2) + math.log(2 * math.sqrt(n) / delta), point.log_cost]) / n
+            values = kl_inverse(share, budget * (1 + SLACK))
+            steps = np.diff(values)
+            return share, math.log(steps[0]) if steps[0] > 0 else -math.inf, float(steps[1]), float(steps[2])
+
+        choice = choose_margin(problem.margins, log_norm, parts, margin)
+        quantities = {"n": n, "delta": delta, "R": choice.terms["empirical"], "j": choice.point.index, "B": B}
+        for i in range(len(F)):
+            # a zero layer has ratio 0: any norm will do in its place
+            quantities |= {f"F_{i + 1}": F[i], f"s_{i + 1}": S[i] or 1.0, f"tau_{i + 1}": tau[i]}
+        return Found(
+            terms=choice.terms, log10=choice.log10, quantities=quantities, margin=choice.gamma,
+            notes=("the radius must have been fixed before the sample",),
+        )  # fmt: skip
