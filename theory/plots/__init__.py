@@ -4,6 +4,7 @@ Theory is drawn as lines, measurements as points; every figure is readable witho
 pyplot figure is made, otherwise pyplot is not imported.
 """
 
+from theory.plots._bounds import bounds, scaling
 from theory.plots._comparison import comparison, comparison_axes, comparison_size
 from theory.plots._flow import flow_kkt, flow_loss, flow_margin
 from theory.plots._flow_plane import decision_boundary, flow_fit, neuron_directions
@@ -16,6 +17,7 @@ from theory.plots._spectrum import spectrum
 from theory.plots._vectors import classifier_vectors
 
 __all__ = [
+    "bounds",
     "classifier_vectors",
     "comparison",
     "comparison_axes",
@@ -30,6 +32,7 @@ __all__ = [
     "penalty_map",
     "phase_curve",
     "regularization_path",
+    "scaling",
     "singular_values",
     "spectrum",
     "threshold_map",
