@@ -1,8 +1,8 @@
 """Generalization bounds of trained classifiers: every constant included, valid for weights found on the same sample.
 
 ``compare(architecture, weights, data)`` evaluates all that apply. One bound alone: ``get(name).evaluate(...)`` for the
-number, ``get(name).symbolic(architecture)`` for the formula, ``get(name).assumptions(architecture)`` for what must hold.
-``certificates()`` hold with probability 1 - delta; ``published_forms()`` stand beside them as printed; what bounds
+number, ``get(name).symbolic(architecture)`` for the formula, ``get(name).assumptions(architecture)`` for what must
+hold. ``certificates()`` hold with probability 1 - delta; ``published_forms()`` stand beside them as printed; what bounds
 nothing is in ``theory.bounds.measures``. Predictors that are no networks: ``theory.bounds.kernel``,
 ``theory.bounds.nearest_neighbour``. Growth with the size of an architecture: ``scaling``; convolution against dense
 layers: ``sparse_dense_ratio``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from theory.bounds._problem import Problem, Sample
 from theory.bounds._symbolic import SymbolicBound
 
 VARIABLES = {
-    "n": (1_000, 4_000, 16_000, 64_000), "depth": (2, 3, 4, 6, 8), "width": (32, 64, 128, 256), "kernel_size": (1, 3, 5, 7)
+    "n": (1_000, 4_000, 16_000, 64_000), "depth": (2, 3, 4, 6, 8), "width": (32, 64, 128, 256),
+    "kernel_size": (1, 3, 5, 7),
 }  # fmt: skip
 
 
@@ -88,7 +90,8 @@ class Family:
 
     def __str__(self) -> str:
         sizes = f"{self.kind}, depth {self.depth}, width {self.width}"
-        return f"{sizes}, kernel {self.kernel_size}, n = {self.n}" if self.kind != "dense" else f"{sizes}, n = {self.n}"
+        kernel = f", kernel {self.kernel_size}" if self.kind == "convolutional" else ""
+        return f"{sizes}{kernel}, n = {self.n}"
 
 
 def scaling(
@@ -124,7 +127,7 @@ def scaling(
     if variable == "kernel_size" and base.kind != "convolutional":
         raise InvalidInput("a dense family has no kernels.")
     sizes = tuple(as_count("values", v) for v in (VARIABLES[variable] if values is None else values))
-    if len(sizes) < 2 or any(b <= a for a, b in zip(sizes, sizes[1:], strict=False)):
+    if len(sizes) < 2 or any(b <= a for a, b in pairwise(sizes)):
         raise InvalidInput(f"values must be at least two, increasing, but are {sizes}.")
     found = []
     for done, size in enumerate(sizes):
