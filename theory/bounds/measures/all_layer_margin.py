@@ -91,7 +91,12 @@ class _Search:
     """The search on one batch."""
 
     def __init__(
-        self, graph: Architecture, named: Mapping[str, np.ndarray], X: np.ndarray, y: np.ndarray, layers: tuple[Node, ...]
+        self,
+        graph: Architecture,
+        named: Mapping[str, np.ndarray],
+        X: np.ndarray,
+        y: np.ndarray,
+        layers: tuple[Node, ...],
     ) -> None:
         self.graph, self.named, self.X, self.y = graph, named, X, y
         self.layers = tuple(node.name for node in layers)

@@ -83,7 +83,10 @@ def jacobian_norms(problem: Problem, *, samples: int = 256) -> tuple[JacobianNor
             gram = J @ J.swapaxes(1, 2)
             frobenius[i, at] = np.sqrt(np.einsum("nkk->n", gram))
             spectral[i, at] = np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[:, -1], 0))
-    return tuple(JacobianNorms(node=n, frobenius=f, spectral=s) for n, f, s in zip(nodes, frobenius, spectral, strict=True))
+    return tuple(
+        JacobianNorms(node=name, frobenius=f, spectral=s)
+        for name, f, s in zip(nodes, frobenius, spectral, strict=True)
+    )
 
 
 def jacobian_measures(problem: Problem) -> tuple[Measure, ...]:

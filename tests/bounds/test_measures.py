@@ -1,0 +1,452 @@
+"""Measures against closed forms, brute force and each other; what they refuse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
+from theory._errors import InvalidInput, PreconditionError
+from theory.architecture import (
+    INPUT,
+    Activation,
+    Add,
+    Architecture,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Flatten,
+    GraphBuilder,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    node_values,
+)  # fmt: skip
+from theory.bounds._problem import Problem, Sample
+from theory.bounds.measures import (
+    FAMILIES,
+    all_layer_margins,
+    jacobian_norms,
+    magnitude_kl,
+    measures,
+    measures_of,
+    noise_sigma,
+    worst_radius,
+)  # fmt: skip
+from theory.bounds.measures.cushions import cushions
+from theory.bounds.measures.jiang import noise_measures, norm_measures, tenth_percentile
+from theory.bounds.measures.sharpness import loss_gradient
+from theory.norms import toeplitz_matrix
+
+CONV = Architecture.sequential(
+    [Conv(3, 3, padding=1), Activation("relu"), MaxPool(2), Conv(4, 2), Activation("relu"), Flatten(), Linear(3)],
+    input_shape=(2, 6, 6),
+)
+
+
+def dense(*widths, bias=False, act="relu"):
+    ops = []
+    for w in widths[1:-1]:
+        ops += [Linear(w, bias=bias), Activation(act)]
+    return Architecture.sequential([*ops, Linear(widths[-1], bias=bias)], input_shape=widths[0])
+
+
+def problem_of(net, seed=0, n=12, reference=False, biases=True):
+    rng = np.random.default_rng(seed)
+    weights = net.random_weights(rng=rng)
+    if biases:
+        weights = {k: v + 0.1 * rng.standard_normal(v.shape) if k.endswith("bias") else v for k, v in weights.items()}
+    X, K = rng.standard_normal((n, *net.input_shape)), net.output_shape[0]
+    right = node_values(net, weights, X)[net.output]
+    y = right.argmax(axis=1) if K > 1 else (right[:, 0] > 0).astype(int)
+    return Problem(net, weights, (X, y), net.random_weights(rng=9) if reference else None)
+
+
+def by_name(found):
+    return {m.name: m.value for m in found}
+
+
+# Jacobians
+
+@pytest.mark.parametrize("net", [CONV, dense(4, 6, 5, 3, bias=True, act="tanh"), dense(3, 4, 1)], ids=["conv", "tanh", "one"])
+def test_jacobian_norms_are_those_of_difference_quotients(net):
+    problem = problem_of(net, n=3)
+    found = {record.node: record for record in jacobian_norms(problem)}
+    h, size = 1e-6, int(np.prod(net.input_shape))
+    for i, x in enumerate(problem.X):
+        steps = h * np.eye(size).reshape(size, *net.input_shape)
+        up, down = (node_values(net, problem.named, x + s * steps)[net.output] for s in (1, -1))
+        J = (up - down).T / (2 * h)
+        assert found[INPUT].frobenius[i] == pytest.approx(np.linalg.norm(J), rel=1e-7)
+        assert found[INPUT].spectral[i] == pytest.approx(np.linalg.norm(J, 2), rel=1e-7)
+    # what the last layer reads has its weights for Jacobian
+    W = problem.named[f"{net.output}.weight"]
+    last = found[net[net.output].inputs[0]]
+    np.testing.assert_allclose(last.frobenius, np.linalg.norm(W), rtol=1e-12)
+    np.testing.assert_allclose(last.spectral, np.linalg.norm(W, 2), rtol=1e-12)
+
+
+def test_jacobians_do_not_depend_on_batches(monkeypatch):
+    problem = problem_of(CONV)
+    one = jacobian_norms(problem)
+    monkeypatch.setattr("theory.bounds.measures._sample.ENTRIES", 1)
+    for a, b in zip(one, jacobian_norms(problem), strict=True):
+        np.testing.assert_allclose(a.frobenius, b.frobenius, rtol=1e-12)
+        np.testing.assert_allclose(a.spectral, b.spectral, rtol=1e-10)
+
+
+# all-layer margin
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([1, 2, 3]))
+@settings(max_examples=20)
+def test_one_layer_is_the_distance_over_the_input_length(seed, d, K):
+    problem = problem_of(dense(d, K), seed, n=4)
+    W, X, y = problem.named["linear1.weight"], problem.X, problem.y
+    found = all_layer_margins(problem)
+    for i in range(4):
+        if K == 1:
+            exact = abs(W[0] @ X[i]) / np.linalg.norm(X[i])
+        else:
+            others = [k for k in range(K) if k != y[i]]
+            # the perturbation is added to the scores: e_y - e_k has length sqrt 2
+            exact = min((W[y[i]] - W[k]) @ X[i] for k in others) / np.sqrt(2) / np.linalg.norm(X[i])
+        assert found.first_order[i] == pytest.approx(exact, rel=1e-9)
+        assert exact * (1 - 1e-9) <= found.upper[i] <= exact * 1.001
+
+
+@given(st.floats(0.2, 5), st.floats(0.2, 5), st.floats(0.1, 9))
+@settings(max_examples=30)
+def test_two_scalar_layers_have_a_closed_form(w1, w2, x):
+    problem = Problem(dense(1, 1, 1, act="identity"), {"linear1.weight": [[w1]], "linear2.weight": [[w2]]}, ([[x]], [1]))
+    found = all_layer_margins(problem)
+    # the score is (w1 + d1) x (w2 +- d2): zero where one factor is
+    assert found.first_order[0] == pytest.approx(w1 * w2 / math.hypot(w1, w2), rel=1e-12)
+    assert min(w1, w2) * (1 - 1e-9) <= found.upper[0] <= min(w1, w2) * 1.01
+
+
+def test_no_shorter_perturbation_is_found_by_random_search_but_longer_ones_are():
+    problem = problem_of(dense(2, 3, 2, bias=True), 3, n=3)
+    found = all_layer_margins(problem, rounds=8)
+    rng = np.random.default_rng(0)
+    net, named = problem.graph, problem.named
+    for i in range(3):
+        x, y = problem.X[i], problem.y[i]
+
+        def flips(d1, d2, x=x, y=y):
+            h = d1 * np.linalg.norm(x) + x @ named["linear1.weight"].T + named["linear1.bias"]
+            a = np.maximum(h, 0)
+            v = a @ named["linear2.weight"].T + named["linear2.bias"] + d2 * np.linalg.norm(a, axis=1, keepdims=True)
+            return v[:, y] <= v[:, 1 - y]
+
+        rays = rng.standard_normal((200_000, 5))
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        shorter, longer = (rays * found.upper[i] * s for s in (0.98, 1.3))
+        assert not flips(shorter[:, :3], shorter[:, 3:]).any()
+        assert flips(longer[:, :3], longer[:, 3:]).any()
+    assert net.output == "linear2"
+
+
+def test_upper_margin_works_on_graphs_and_is_zero_for_mistakes():
+    g = GraphBuilder((2, 4, 4))
+    a = g.add(Conv(2, 3, padding=1))
+    g.add(Linear(3), g.add(Flatten(), g.add(AvgPool(2), g.add(Add(), g.input, g.add(Activation("relu"), a)))))
+    problem = problem_of(g.build(), n=8)
+    y = problem.y.copy()
+    y[0] = (y[0] + 1) % 3
+    found = all_layer_margins(Problem(problem.architecture, problem.weights, (problem.X, y)), rounds=6)
+    assert found.first_order[0] == found.upper[0] == 0
+    assert (found.upper[1:] > 0).all() and (found.upper[1:] < 2 * found.first_order[1:]).all()
+    values = by_name(measures(problem.architecture, problem.weights, (problem.X, y), names=["all-layer margin"]))
+    assert values == {"all-layer-margin-first-order": np.inf, "all-layer-margin-upper": np.inf}
+
+
+@settings(max_examples=10)
+@given(st.floats(0.1, 10))
+def test_scaling_the_input_of_a_homogeneous_network_leaves_the_margin(c):
+    problem = problem_of(dense(3, 5, 3), 1, n=4)
+    scaled = Problem(problem.architecture, problem.weights, (c * problem.X, problem.y))
+    a, b = all_layer_margins(problem), all_layer_margins(scaled)
+    np.testing.assert_allclose(a.first_order, b.first_order, rtol=1e-9)
+    np.testing.assert_allclose(a.upper, b.upper, rtol=2e-2)
+
+
+# cushions
+
+def test_cushions_are_the_definition():
+    problem = problem_of(CONV, n=5)
+    found = cushions(problem, rows=10**6)
+    named, values = problem.named, node_values(CONV, problem.named, problem.X)
+    T = [
+        toeplitz_matrix(named["conv1.weight"], (6, 6), padding=1).toarray(),
+        toeplitz_matrix(named["conv2.weight"], (3, 3)).toarray(), named["linear1.weight"],
+    ]  # fmt: skip
+    reads = [values[INPUT], values["maxpool1"], values["flatten1"]]
+    for i, (A, h) in enumerate(zip(T, reads, strict=True)):
+        flat = h.reshape(5, -1)
+        exact = (np.linalg.norm(flat @ A.T, axis=1) / np.linalg.norm(A) / np.linalg.norm(flat, axis=1)).min()
+        assert found.layer[i] == pytest.approx(exact, rel=1e-12)
+    # z_2 to z_3 through the ReLU
+    z = values["conv2"].reshape(5, -1)
+    quotients = []
+    for x in z:
+        J = T[2] * (x > 0)
+        quotients.append(np.linalg.norm(J @ x) / np.linalg.norm(J) / np.linalg.norm(x))
+    assert found.interlayer[1] == pytest.approx(min(z.shape[1] ** -0.5, *quotients), rel=1e-12)
+    assert found.interlayer[2] == pytest.approx(3**-0.5)
+    c = max(
+        np.linalg.norm(v) / np.linalg.norm(np.maximum(v, 0)) for name in ("conv1", "conv2") for v in values[name]
+    )
+    assert found.contraction == pytest.approx(c, rel=1e-12)
+    assert found.largest_output == pytest.approx(np.linalg.norm(problem.outputs, axis=1).max())
+    assert found.exact
+
+
+def test_an_interlayer_cushion_over_two_layers():
+    problem = problem_of(dense(3, 4, 4, 2), n=3)
+    found, values = cushions(problem), node_values(problem.graph, problem.named, problem.X)
+    W2, W3 = problem.named["linear2.weight"], problem.named["linear3.weight"]
+    quotients = []
+    for z1, z2 in zip(values["linear1"], values["linear2"], strict=True):
+        for J in (W2 * (z1 > 0), W3 @ ((z2 > 0)[:, None] * W2 * (z1 > 0))):
+            quotients.append(np.linalg.norm(J @ z1) / np.linalg.norm(J) / np.linalg.norm(z1))
+    assert found.interlayer[0] == pytest.approx(min(0.5, *quotients), rel=1e-12)
+
+
+def test_random_probes_come_near_the_exact_norms():
+    problem = problem_of(dense(4, 8, 60, 3), n=3)
+    exact, near = cushions(problem, rows=60), cushions(problem, rows=50)
+    assert exact.exact and not near.exact
+    np.testing.assert_allclose(near.interlayer, exact.interlayer, rtol=0.15)
+    assert not np.array_equal(near.interlayer, exact.interlayer)
+
+
+def test_cushions_ignore_the_scale_of_layers():
+    problem = problem_of(dense(3, 5, 4, 2))
+    scaled = {k: 7.0 * v if k == "linear2.weight" else v for k, v in problem.weights.items()}
+    other = Problem(problem.architecture, scaled, (problem.X, problem.y))
+    a, b = cushions(problem), cushions(other)
+    np.testing.assert_allclose(a.layer, b.layer, rtol=1e-12)
+    np.testing.assert_allclose(a.interlayer, b.interlayer, rtol=1e-12)
+    capacity = [by_name(measures_of(p, names=["cushion-capacity"]))["cushion-capacity"] for p in (problem, other)]
+    assert capacity[0] == pytest.approx(capacity[1], rel=1e-10)  # outputs and margins both grow sevenfold
+
+
+# sharpness and noise
+
+def test_sigma_is_a_standard_deviation():
+    net = dense(1, 1)
+    problem = Problem(net, {"linear1.weight": [[3.0]]}, ([[1.0]], [1]))
+    # wrong where 3 + sigma u <= 0, with probability 1/10
+    found = noise_sigma(problem, draws=3000, steps=10)
+    assert found.met and found.value == pytest.approx(3 / norm.isf(0.1), rel=0.06)
+    assert found.value**2 != pytest.approx(3 / norm.isf(0.1), rel=0.2)  # sigma^2 in its place
+
+
+def test_magnitude_noise_has_the_variance_that_the_divergence_counts():
+    net = dense(1, 1)
+    problem = Problem(net, {"linear1.weight": [[3.0]]}, ([[1.0]], [1]))
+    for m, eps in ((1.0, 1e-3), (2.9, 1.5)):
+        found = noise_sigma(problem, draws=3000, steps=10, center={"linear1.weight": np.array([[m]])}, eps=eps)
+        deviation = math.hypot(found.value * (3 - m), eps)
+        assert deviation == pytest.approx(3 / norm.isf(0.1), rel=0.06)
+
+
+def test_sigma_is_deterministic_and_scales():
+    problem = problem_of(dense(2, 6, 2, bias=False), 5, n=40)
+    one = noise_sigma(problem, rng=3)
+    assert one == noise_sigma(problem, rng=3) and one.met
+    scaled = Problem(problem.architecture, {k: 4.0 * v for k, v in problem.weights.items()}, (problem.X, problem.y))
+    assert noise_sigma(scaled, rng=3).value == pytest.approx(4 * one.value, rel=0.02)
+
+
+def test_an_end_of_the_search_is_said():
+    net = dense(1, 1, bias=True)
+    strong = Problem(net, {"linear1.weight": [[0.0]], "linear1.bias": [1e9]}, ([[1.0]], [1]))
+    assert noise_sigma(strong) == noise_sigma(strong, rng=5) and not noise_sigma(strong).met
+    weak = Problem(net, {"linear1.weight": [[0.0]], "linear1.bias": [1e-9]}, ([[1.0]], [1]))
+    assert worst_radius(weak).value == 2.0**-20 and not worst_radius(weak).met
+    assert "end of the search" in by_statement(strong)
+
+
+def by_statement(problem):
+    return " ".join(m.statement for m in noise_measures(problem))
+
+
+def test_worst_radius_of_a_linear_score_is_the_dual_norm():
+    w, X = np.array([[1.0, -2.0, 3.0]]), np.array([[1.0, 1.0, 2.0], [0.5, -1.0, 1.0]])
+    problem = Problem(dense(3, 1), {"linear1.weight": w}, (X, [1, 1]))
+    # the box of side alpha lowers w.x by alpha ||x||_1; one mistake among two is a rise of a half
+    exact = min(w[0] @ x / np.abs(x).sum() for x in X)
+    found = worst_radius(problem, ascent=5, steps=14, drop=0.3)
+    assert exact <= found.value <= 1.05 * exact
+    center = {"linear1.weight": np.zeros((1, 3))}
+    magnitude = worst_radius(problem, center=center, eps=0.1, ascent=5, steps=14, drop=0.3)
+    exact = min((w[0] @ x - 0.1 * np.abs(x).sum()) / (np.abs(w[0]) @ np.abs(x)) for x in X)
+    assert exact <= magnitude.value <= 1.05 * exact
+
+
+@pytest.mark.parametrize("net", [dense(3, 4, 3, bias=True), dense(3, 4, 1, bias=True, act="tanh"), CONV], ids=["K", "one", "conv"])
+def test_the_gradient_of_the_loss(net):
+    problem = problem_of(net, n=7)
+    from theory.bounds.measures._sample import part_of
+
+    def loss(named):
+        v = node_values(net, named, problem.X)[net.output]
+        if problem.binary:
+            return np.logaddexp(0, np.where(problem.y == 1, -1, 1) * v[:, 0]).mean()
+        return (np.logaddexp.reduce(v, axis=1) - v[np.arange(7), problem.y]).mean()
+
+    found, rng, h = loss_gradient(problem, problem.named, part_of(problem, 100), batch=3), np.random.default_rng(0), 1e-6
+    for key, w in problem.named.items():
+        t = rng.standard_normal(w.shape)
+        up, down = (loss({**problem.named, key: w + s * h * t}) for s in (1, -1))
+        assert (found[key] * t).sum() == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-8)
+
+
+# norms
+
+def test_norms_are_their_formulas():
+    problem = problem_of(CONV, n=25, reference=True)
+    found, gamma = by_name(norm_measures(problem)), tenth_percentile(problem)
+    assert gamma == np.sort(problem.margins.values)[2]
+    names = ["conv1", "conv2", "linear1"]
+    size = {"conv1": ((6, 6), 1), "conv2": ((3, 3), 0)}
+
+    def matrix(name, K):
+        return K if K.ndim == 2 else toeplitz_matrix(K, size[name][0], padding=size[name][1]).toarray()
+
+    W = {name: problem.named[f"{name}.weight"] for name in names}
+    D = {name: W[name] - problem.reference[f"{name}.weight"] for name in names}
+    s2 = np.array([np.linalg.norm(matrix(name, W[name]), 2) ** 2 for name in names])
+    F2 = np.array([(W[name] ** 2).sum() for name in names])
+    d2 = np.array([(D[name] ** 2).sum() for name in names])
+    about = {"rel": 0.02, "abs": 0.06}  # spectral norms of convolutions are brackets
+    assert found["log-product-spectral"] == pytest.approx(np.log(s2).sum(), **about)
+    assert found["log-product-spectral"] >= np.log(s2).sum() - 1e-12
+    assert found["log-product-frobenius"] == pytest.approx(np.log(F2).sum(), rel=1e-12)
+    over = found["log-product-frobenius-over-margin"]
+    assert over == pytest.approx(np.log(F2.prod() / gamma**2), rel=1e-10)
+    assert found["log-sum-frobenius"] == pytest.approx(np.log(3 * F2.prod() ** (1 / 3)), rel=1e-12)
+    assert found["log-sum-frobenius-over-margin"] == pytest.approx(np.log(3 * (F2.prod() / gamma**2) ** (1 / 3)))
+    assert found["frobenius-over-spectral"] == pytest.approx((F2 / s2).sum(), rel=0.03)
+    assert found["log-spectral-origin"] == pytest.approx(np.log(s2.prod() / gamma**2 * (F2 / s2).sum()), **about)
+    assert found["log-spectral-initial"] == pytest.approx(np.log(s2.prod() / gamma**2 * (d2 / s2).sum()), **about)
+    assert found["parameter-norm"] == pytest.approx(F2.sum(), rel=1e-12)
+    assert found["frobenius-distance"] == pytest.approx(d2.sum(), rel=1e-12)
+    exact = sum(np.linalg.norm(matrix(name, D[name]), 2) ** 2 for name in names)
+    assert exact <= found["spectral-distance"] <= 1.03 * exact
+    assert found["inverse-margin"] == pytest.approx(gamma**-2)
+    assert found["parameter-count"] == CONV.n_parameters
+
+
+def test_the_reshaped_kernel_is_not_the_convolution():
+    K = np.ones((1, 1, 3, 3))
+    net = Architecture.sequential([Conv(1, 3, padding=1, bias=False), Flatten(), Linear(1)], input_shape=(1, 8, 8))
+    weights = {"conv1.weight": K, "linear1.weight": np.eye(1, 64), "linear1.bias": np.zeros(1)}
+    found = by_name(norm_measures(Problem(net, weights, (np.ones((1, 1, 8, 8)), [1]))))
+    truth = 2 * math.log((1 + 2 * math.cos(math.pi / 9)) ** 2)
+    assert found["log-product-spectral"] == pytest.approx(truth, abs=0.03)
+    assert 2 * math.log(np.linalg.norm(K.reshape(1, -1), 2)) < truth - 1.5
+
+
+def test_the_squared_path_norm_takes_squared_averages():
+    net = Architecture.sequential([AvgPool(2), Flatten(), Linear(1, bias=False)], input_shape=(1, 4, 4))
+    problem = Problem(net, {"linear1.weight": [[1.0, 2.0, 3.0, 4.0]]}, (np.ones((1, 1, 4, 4)), [1]))
+    # four inputs, each with 1/4^2, per entry of the pool
+    assert by_name(norm_measures(problem))["log-path-norm"] == pytest.approx(math.log(30 * 4 / 16))
+
+
+def test_negative_margins_stay_negative():
+    net = dense(1, 1)
+    problem = Problem(net, {"linear1.weight": [[2.0]]}, ([[1.0], [-1.0]], [1, 1]))
+    assert tenth_percentile(problem) == -2
+    found = by_name(norm_measures(problem))
+    assert found["inverse-margin"] == np.inf == found["log-path-norm-over-margin"]
+    assert found["log-path-norm"] == pytest.approx(math.log(4))
+
+
+def test_normalisations_are_folded_before_norms():
+    net = Architecture.sequential([Linear(2, bias=False), BatchNorm(), Activation("relu"), Linear(1)], input_shape=2)
+    weights = net.random_weights(rng=0)
+    weights["batchnorm1.weight"] = np.array([3.0, 5.0])
+    problem = Problem(net, weights, (np.ones((2, 2)), [0, 1]))
+    scale = np.array([3.0, 5.0]) / np.sqrt(1 + 1e-5)
+    exact = ((scale[:, None] * weights["linear1.weight"]) ** 2).sum() + (weights["linear2.weight"] ** 2).sum()
+    assert by_name(norm_measures(problem))["parameter-norm"] == pytest.approx(exact, rel=1e-12)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6), st.floats(0.05, 3))
+def test_magnitude_divergence_is_the_least_over_the_prior(seed, sigma):
+    d = np.random.default_rng(seed).standard_normal(5)
+    var = sigma**2 * d**2 + 1e-6
+
+    def kl(log_s2):
+        s2 = math.exp(log_s2)
+        return 0.5 * (var.sum() / s2 + d @ d / s2 - 5 + np.log(s2 / var).sum())
+
+    best = minimize_scalar(kl, bounds=(-20, 10), method="bounded", options={"xatol": 1e-10}).fun
+    assert magnitude_kl(d, sigma) == pytest.approx(best, rel=1e-8)
+
+
+def test_pac_bayes_forms():
+    problem = problem_of(dense(2, 6, 2, bias=True), 5, n=40, reference=True)
+    found = by_name(noise_measures(problem, rng=1))
+    sigma = found["pac-bayes-flatness"] ** -0.5
+    w, m = (np.concatenate([d[k].ravel() for k in problem.named]) for d in (problem.named, problem.reference))
+    assert found["pac-bayes-origin"] == pytest.approx(w @ w / (4 * sigma**2) + math.log(40 / sigma) + 10)
+    assert found["pac-bayes-initial"] == pytest.approx((w - m) @ (w - m) / (4 * sigma**2) + math.log(40 / sigma) + 10)
+    mag = found["pac-bayes-magnitude-flatness"] ** -0.5
+    terms = np.log((1e-6 + (mag**2 + 1) * (w @ w) / w.size) / (1e-6 + mag**2 * w**2))
+    assert found["pac-bayes-magnitude-origin"] == pytest.approx(terms.sum() / 4 + math.log(40 / mag) + 10)
+
+
+# the face
+
+def test_every_family_answers_and_is_a_measure():
+    problem = problem_of(CONV, reference=True)
+    found = measures(CONV, problem.weights, Sample(X=problem.X, y=problem.y), problem.architecture.random_weights(rng=9))
+    names = [m.name for m in found]
+    assert len(set(names)) == len(names)
+    assert {name.split(":")[0] for name in names} == {name for family in FAMILIES.values() for name in family}
+    assert {m.family for m in found} == set(FAMILIES)
+    assert all(m.to_json()["status"] == "measure" and m.statement and m.source for m in found)
+    assert all(np.isfinite(m.value) for m in found)
+    again = measures(CONV, problem.weights, (problem.X, problem.y), problem.architecture.random_weights(rng=9))
+    assert again == found
+
+
+def test_names_select_and_unknown_ones_are_refused():
+    problem = problem_of(dense(3, 4, 2))
+    assert [m.name for m in measures_of(problem, names="parameter-norm")] == ["parameter-norm"]
+    assert {m.family for m in measures_of(problem, names=["jacobians", "inverse-margin"])} == {"jacobians", "norms"}
+    with pytest.raises(InvalidInput, match="unknown measure 'sharp'"):
+        measures_of(problem, names=["sharp"])
+    with pytest.raises(InvalidInput, match="'frobenius-distance' needs reference"):
+        measures_of(problem, names=["frobenius-distance"])
+    with pytest.raises(InvalidInput, match="drop"):
+        noise_sigma(problem, drop=1.5)
+    with pytest.raises(InvalidInput, match="center"):
+        noise_sigma(problem, center={})
+
+
+def test_layer_normalisation_is_refused_by_name_and_left_out_otherwise():
+    net = Architecture.sequential([Linear(4), LayerNorm(), Linear(2)], input_shape=3)
+    problem = problem_of(net)
+    assert {m.family for m in measures_of(problem)} == {"pac-bayes"}
+    for family in ("norms", "jacobians", "cushions", "sharpness", "all-layer margin"):
+        with pytest.raises(PreconditionError, match="layernorm"):
+            measures_of(problem, names=[family])
+
+
+def test_inputs_are_not_changed():
+    problem = problem_of(CONV)
+    before = {k: v.copy() for k, v in problem.weights.items()}
+    X = problem.X.copy()
+    measures(CONV, problem.weights, (problem.X, problem.y))
+    assert all(np.array_equal(before[k], problem.weights[k]) for k in before) and np.array_equal(X, problem.X)
