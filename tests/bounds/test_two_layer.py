@@ -110,9 +110,8 @@ def test_close_to_its_start_only_the_start_counts():
 @given(st.lists(st.floats(0.1, 10), min_size=6, max_size=6))
 def test_rescaling_a_unit_changes_nothing(c):
     net, weights, _, X, y = setting(K=3)
-    scaled = {
-        "linear1.weight": weights["linear1.weight"] * np.array(c)[:, None], "linear2.weight": weights["linear2.weight"] / c
-    }  # fmt: skip
+    U, V = weights["linear1.weight"], weights["linear2.weight"]
+    scaled = {"linear1.weight": U * np.array(c)[:, None], "linear2.weight": V / c}
     first, again = (TwoLayer().evaluate(net, w, (X, y)) for w in (weights, scaled))
     assert again.value == pytest.approx(first.value, rel=1e-9)
 
@@ -143,7 +142,7 @@ def test_zero_and_bad_input():
     assert math.isfinite(TwoLayer().evaluate(net, zero, (X, y), reference=reference).value)
     with pytest.raises(InvalidInput, match="eps must be positive"):
         TwoLayer(eps=0.0)
-    deep = Architecture.sequential([Linear(2), Activation("relu"), Linear(2), Activation("relu"), Linear(2)], input_shape=2)
+    deep = Architecture.sequential([Linear(2), Activation("relu")] * 2 + [Linear(2)], input_shape=2)
     with pytest.raises(PreconditionError, match="two weight layers: there are 3"):
         TwoLayer().symbolic(deep)
     sigmoid = Architecture.sequential([Linear(2), Activation("sigmoid"), Linear(2)], input_shape=2)
