@@ -67,7 +67,8 @@ class PacBayesKL(Bound):
     draws : independent drawings of the weights, at least about that many (m = n / b with b = n // draws, repeated where
         n is smaller).
     noise : levels tried; sigma_l = level * max(root mean square of W_l, of W_l - M_l, 1e-6).
-    largest, per_e : the grid of prior variances.
+    largest, per_e : the grid of prior variances; coarser than that of dziugaite2017computing (0.1, 100), which costs a
+        tensor of d weights at most d/1600 nats more and each tensor 2 ln 10 less.
     share : of delta, for the Monte-Carlo step.
     rng : seed or generator of the drawings.
     most : operations beyond which the bound refuses; raise it to wait longer.
@@ -93,8 +94,8 @@ class PacBayesKL(Bound):
 
     draws: int = 1000
     noise: tuple[float, ...] = field(default=tuple(2.0 ** (i / 2) for i in range(-12, 6)))
-    largest: float = 10.0
-    per_e: int = 100
+    largest: float = 1e4
+    per_e: int = 10
     share: float = 0.1
     rng: np.random.Generator | int = 0
     most: float = 1e11
