@@ -146,7 +146,8 @@ def _best_table(counts: np.ndarray) -> tuple[int, int, np.ndarray]:
     """M, the order of the table's code and the frequencies, of the least total length."""
     present = counts > 0
     best, answer = np.inf, (0, 0, counts)
-    for M in range(int(np.count_nonzero(present) - 1).bit_length(), 21):
+    least = int(np.count_nonzero(present) - 1).bit_length()
+    for M in range(least, max(least, min(20, int(counts.sum()).bit_length() + 2)) + 1):
         table = _frequencies(counts, M)
         payload = float(counts[present] @ (M - np.log2(table[present])))
         values, times = np.unique(table, return_counts=True)
