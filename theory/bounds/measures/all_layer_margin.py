@@ -36,7 +36,7 @@ class AllLayerMargins:
         return f"AllLayerMargins({len(self.upper)} samples)"
 
 
-def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4) -> AllLayerMargins:
+def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4, starts: int = 6) -> AllLayerMargins:
     r"""The least relative perturbation of all layers at once that changes the class, estimated twice.
 
     .. math:: m(x, y) = \min \Bigl\{ \bigl(\sum_i \|\delta_i\|^2\bigr)^{1/2} : M(x, \delta) \le 0 \Bigr\},
@@ -48,22 +48,24 @@ def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4) 
 
     - first order (*derived*): M_j is linear in delta up to second order, with gradient ``||h_{i-1}|| dM_j/dh_i``; the
       least length that brings a linear function to zero is M_j / ||gradient||, and the least over j is taken.
-    - upper: along the ray of that solution the first multiple that changes the class is found (doubling, then
-      bisection); then ``rounds`` times the nearest zero of the linearisation at the point found gives a new ray.
-      The shortest perturbation that did change the class, as evaluated, is kept.
+    - upper: along the ray of that solution, and along those that move one layer only, the first multiple that
+      changes the class is sought (doubling, then bisection); then along rays to the nearest zero of the linearisation
+      at ``starts`` random points (fixed seed; a dead ReLU has no gradient at 0), and ``rounds`` times at the best point
+      so far. The shortest perturbation that did change the class, as evaluated, is kept; infinite where none did.
 
-    Deterministic. One layer: both are exact.
+    Deterministic. Exact for one layer; elsewhere the second can stay well above the margin, where kinks lie between.
 
     Parameters
     ----------
     samples : at most so many, evenly spaced.
     rounds : of refinement.
+    starts : random points that a search begins from as well, for networks whose gradient vanishes or breaks.
 
     Raises
     ------
     PreconditionError : an operation that is not differentiated here.
 
-    Cost: (K - 1) reverse sweeps and about 20 evaluations a round.
+    Cost: (K - 1) reverse sweeps a round; about 20 evaluations for each of L + 1 + starts + rounds rays.
 
     Examples
     --------
@@ -83,7 +85,7 @@ def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4) 
     for start in range(0, len(part), step):
         at = slice(start, start + step)
         search = _Search(graph, named, part.X[at], part.y[at], layers)
-        first[at], upper[at] = search.run(rounds)
+        first[at], upper[at] = search.run(rounds, starts)
     return AllLayerMargins(first_order=first, upper=upper)
 
 
@@ -103,18 +105,40 @@ class _Search:
         self.K = graph.output_shape[0]
         self.rivals = max(1, self.K - 1)
 
-    def run(self, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-        zero: Arrays = {}
-        values = self.values(zero)
+    def run(self, rounds: int, starts: int) -> tuple[np.ndarray, np.ndarray]:
+        values = self.values({})
         wrong = self.margin(values) <= 0
-        first, ray = self.nearest(zero, values)
+        subsets = [self.layers, *((name,) for name in self.layers)]
+        lengths, rays = self.nearest({}, values, subsets)
+        at = {name: np.zeros_like(values[name]) for name in self.layers}
         best = np.full(len(self.y), np.inf)
-        for _ in range(rounds + 1):
-            found, length = self.boundary(ray)
-            best = np.fmin(best, length)
-            _, ray = self.nearest(found, self.values(found))
-        first[wrong], best[wrong] = 0.0, 0.0
-        return first, best
+        for ray in rays:
+            best = self.keep(best, at, ray)
+        for s in range(starts):
+            start = self.start(values, s)
+            _, (ray,) = self.nearest(start, self.values(start), [self.layers])
+            best = self.keep(best, at, ray)
+        for _ in range(rounds):
+            _, (ray,) = self.nearest(at, self.values(at), [self.layers])
+            best = self.keep(best, at, ray)
+        return np.where(wrong, 0.0, lengths[0]), np.where(wrong, 0.0, best)
+
+    def start(self, values: Arrays, s: int) -> Arrays:
+        """A perturbation about as long as the values themselves; the same for every batch of one size."""
+        generator, found = np.random.default_rng(s), {}
+        for name in self.layers:
+            z, read = values[name], norms(values[self.graph[name].inputs[0]])
+            length = np.divide(norms(z), read, out=np.zeros_like(read), where=read > 0)
+            found[name] = along(length / np.sqrt(z[0].size), z) * generator.standard_normal(z.shape)
+        return found
+
+    def keep(self, best: np.ndarray, at: Arrays, ray: Arrays) -> np.ndarray:
+        """The shorter of the best length and that along a ray; ``at`` follows."""
+        found, length = self.boundary(ray)
+        better = length < best
+        for name in at:
+            at[name] = np.where(along(better, at[name]), found.get(name, 0.0), at[name])
+        return np.where(better, length, best)
 
     def values(self, delta: Mapping[str, np.ndarray]) -> Arrays:
         """Values of all nodes of the perturbed network."""
@@ -132,9 +156,12 @@ class _Search:
         scores = values[self.graph.output]
         return np.min([(rival(self.y, self.K, r) * scores).sum(axis=1) for r in range(self.rivals)], axis=0)
 
-    def nearest(self, delta: Arrays, values: Arrays) -> tuple[np.ndarray, Arrays]:
-        """Shortest perturbation at which some linearised M_j vanishes: its length and itself."""
-        length, ray = np.full(len(self.y), np.inf), {name: np.zeros_like(values[name]) for name in self.layers}
+    def nearest(
+        self, delta: Arrays, values: Arrays, subsets: list[tuple[str, ...]]
+    ) -> tuple[list[np.ndarray], list[Arrays]]:
+        """Shortest perturbations of some layers at which a linearised M_j vanishes: their lengths and themselves."""
+        lengths = [np.full(len(self.y), np.inf) for _ in subsets]
+        rays = [{name: np.zeros_like(values[name]) for name in subset} for subset in subsets]
         reads = {name: norms(values[self.graph[name].inputs[0]]) for name in self.layers}
 
         def extra(node: Node, g: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -148,18 +175,19 @@ class _Search:
                 self.graph, self.named, values, {self.graph.output: c}, keep=self.layers, extra=extra if delta else None
             )
             gradient = {name: g * along(reads[name], g) for name, g in kept.items()}
-            square = sum((norms(g) ** 2 for g in gradient.values()), np.zeros(len(c)))
             target = -(c * values[self.graph.output]).sum(axis=1)  # the change of M_j that is wanted
-            for name, g in gradient.items():
-                if name in delta:
-                    target = target + (g * delta[name]).reshape(len(g), -1).sum(axis=1)
-            factor = np.divide(target, square, out=np.full_like(target, np.nan), where=square > 0)
-            distance = np.abs(factor) * np.sqrt(square)
-            better = distance < length
-            length = np.where(better, distance, length)
-            for name, g in gradient.items():
-                ray[name] = np.where(along(better, g), g * along(factor, g), ray[name])
-        return length, ray
+            for name in delta:
+                target = target + (gradient[name] * delta[name]).reshape(len(c), -1).sum(axis=1)
+            for i, subset in enumerate(subsets):
+                square = sum((norms(gradient[name]) ** 2 for name in subset), np.zeros(len(c)))
+                factor = np.divide(target, square, out=np.full_like(target, np.nan), where=square > 0)
+                distance = np.abs(factor) * np.sqrt(square)
+                better = distance < lengths[i]
+                lengths[i] = np.where(better, distance, lengths[i])
+                for name in subset:
+                    g = gradient[name]
+                    rays[i][name] = np.where(along(better, g), g * along(factor, g), rays[i][name])
+        return lengths, rays
 
     def boundary(self, ray: Arrays) -> tuple[Arrays, np.ndarray]:
         """The first multiple of each ray that was found to change the class, and its length (infinite for none)."""
@@ -185,9 +213,11 @@ class _Search:
 def all_layer_measures(problem: Problem) -> tuple[Measure, ...]:
     """Mean of 1/m^2 over the sample for both estimates; infinite where a sample is wrong."""
     found = all_layer_margins(problem)
+    lost = int(np.isinf(found.upper).sum())
     how = {
         "first-order": (found.first_order, "m of the linearised network (an approximation)"),
-        "upper": (found.upper, "m replaced by a perturbation that was found, so that the mean is from below"),
+        "upper": (found.upper, "m replaced by a perturbation that was found, so that the mean is from below"
+                  + (f"; for {lost} samples none was found" if lost else "")),
     }
     measures = []
     for name, (m, said) in how.items():
