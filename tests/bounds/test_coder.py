@@ -41,6 +41,28 @@ def test_no_prefix_of_a_stream_is_a_stream(x):
             decode(stream[:cut])
 
 
+@given(st.lists(arrays(np.int64, st.integers(0, 30), elements=st.integers(-4, 4)), min_size=1, max_size=6))
+def test_parts_come_back_in_one_stream(parts):
+    x, sizes = np.concatenate(parts), [p.size for p in parts]
+    stream = encode(x, sizes)
+    found = decode(stream + b"after")
+    assert np.array_equal(found.symbols, x) and found.used == len(stream)
+    assert len(stream) <= len(encode(x)) + 1
+
+
+@pytest.mark.parametrize("sizes", [(50_000, 50_000), (50_000, 0, 20_000, 1, 29_999)])
+def test_parts_that_differ_get_tables_of_their_own(sizes):
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 2 + 40 * (i % 2), size) for i, size in enumerate(sizes)]
+    x = np.concatenate(parts)
+    stream = encode(x, sizes)
+    assert np.array_equal(decode(stream).symbols, x)
+    own = sum(entropy_bits(p) for p in parts if p.size)
+    assert own - 1000 < 8 * len(stream) < own * 1.001 + 1500
+    if len(sizes) == 2:
+        assert 8 * len(encode(x)) > 1.1 * own
+
+
 @pytest.mark.parametrize("n", [32768, 32769, 100_000, 400_003])
 def test_several_lanes_and_a_ragged_last_row(n):
     x = np.random.default_rng(n).geometric(0.3, n)
@@ -103,6 +125,8 @@ def test_streams_satisfy_krafts_inequality():
     [
         lambda: encode([0.5, 1.0]),
         lambda: encode([[1, 2]]),
+        lambda: encode([1, 2], [1, 2]),
+        lambda: encode([1, 2], [3, -1]),
         lambda: encode([0, 2**16]),
         lambda: encode(np.array([2**63], dtype=np.uint64)),
         lambda: decode(b""),

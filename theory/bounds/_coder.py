@@ -1,12 +1,13 @@
 r"""An entropy coder that really emits bytes, and what a description without an end mark must pay.
 
-Interleaved range asymmetric numeral systems (duda2013asymmetric): a static table of frequencies with total ``2^M`` is
+Interleaved range asymmetric numeral systems (duda2013asymmetric): static tables of frequencies with total ``2^M`` are
 written first, then one lane for every 32768 symbols, each with a 63-bit state of its own. The decoder stops
 by itself at the last byte, so the set of streams is prefix-free and a stream's length needs no further term.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from theory._errors import InvalidInput
 
 MAX_SYMBOLS = 1 << 16  # widest range of symbols: the table has a code for each value in it
 STEPS = 32768  # symbols of one lane: 8 bytes of final state for so many symbols
+MAX_SLOTS = 1 << 22  # all tables together, in units of 2^-M
 LOW = np.uint64(1 << 31)  # states live in [2^31, 2^63) and move 32 bits at a time
 
 
@@ -60,10 +62,10 @@ def prefix_cost(bits: int) -> float:
     return bits + float(np.log2(bits) + np.log2(bits + 1))
 
 
-def encode(symbols: ArrayLike) -> bytes:
+def encode(symbols: ArrayLike, sizes: Sequence[int] | None = None) -> bytes:
     r"""Bytes from which ``decode`` gets the integers back, near their empirical entropy in length.
 
-    .. math:: 8\,\mathrm{len} \approx -\sum_i \log_2 \frac{f_{s_i}}{2^M} + \text{table} + 64 \lceil n / 32768 \rceil
+    .. math:: 8\,\mathrm{len} \approx -\sum_i \log_2 \frac{f_{s_i}}{2^M} + \text{tables} + 64 \lceil n / 32768 \rceil
 
     where f is the table sent; M and the code of the table (exponential Golomb, the best order) are those of the least
     sum. The length that counts is that of the bytes.
@@ -71,10 +73,11 @@ def encode(symbols: ArrayLike) -> bytes:
     Parameters
     ----------
     symbols : integers (n), any n >= 0, spanning at most 2^16 values.
+    sizes : lengths of consecutive parts, with sum n: a table for each part where that is shorter than one for all.
 
     Raises
     ------
-    InvalidInput : not a one-dimensional array of integers, or a range too wide.
+    InvalidInput : not a one-dimensional array of integers, a range too wide, sizes that do not add up to n.
 
     Cost: 11 million symbols in about a second.
 
@@ -88,6 +91,9 @@ def encode(symbols: ArrayLike) -> bytes:
     x = np.asarray(symbols)
     if x.ndim != 1 or (x.size and x.dtype.kind not in "iu"):
         raise InvalidInput(f"symbols must be a one-dimensional array of integers, but is {x.dtype} of shape {x.shape}.")
+    parts = [as_count("sizes", size, minimum=0) for size in ([x.size] if sizes is None else sizes)]
+    if sum(parts) != x.size:
+        raise InvalidInput(f"sizes must add up to {x.size}, but add up to {sum(parts)}.")
     if x.size == 0:
         return _pack([_gamma(1)])
     low, high = int(x.min()), int(x.max())
@@ -95,11 +101,20 @@ def encode(symbols: ArrayLike) -> bytes:
     if width > MAX_SYMBOLS or max(abs(low), abs(high)) >= 1 << 62:
         raise InvalidInput(f"symbols must span at most 2^16 values below 2^62, but go from {low} to {high}.")
     x = x.astype(np.int64) - low
-    M, order, table = _best_table(np.bincount(x, minlength=width))
     head = [_gamma(x.size + 1), _gamma((2 * low if low >= 0 else -2 * low - 1) + 1), _gamma(width)]
-    if width > 1:
-        head += [_gamma(M + 1), _gamma(order + 1), *(_golomb(int(f), order) for f in table)]
-    return _pack(head) + (_emit(x, table, M) if width > 1 else b"")
+    if width == 1:
+        return _pack(head)
+    counts = [np.bincount(x, minlength=width)]
+    best, M, order, tables = _best_tables(counts)
+    if len(parts) > 1:
+        apart = [np.bincount(x[end - size : end], minlength=width) for size, end in _ends(parts)]
+        found = _best_tables(apart)
+        if found[0] + sum(len(_gamma(size + 1)) for size in parts) < best:
+            _, M, order, tables = found
+    chosen = parts if len(tables) > 1 else [x.size]
+    head += [_gamma(len(chosen)), *(_gamma(size + 1) for size in chosen[:-1]), _gamma(M + 1), _gamma(order + 1)]
+    head += [_golomb(int(f), order) for table, size in zip(tables, chosen, strict=True) if size for f in table]
+    return _pack(head) + _emit(x, chosen, np.array(tables), M)
 
 
 def decode(stream: bytes) -> Decoded:
@@ -131,36 +146,50 @@ def decode(stream: bytes) -> Decoded:
     if width == 1:
         # a view of one number: a stream of a few bytes may promise any n
         return Decoded(symbols=np.broadcast_to(np.int64(low), n), used=reader.bytes_read())
+    count = reader.gamma()
+    if width > MAX_SYMBOLS or count > 8 * len(stream):
+        raise InvalidInput("the stream was not made by encode: its tables are too large.")
+    sizes = [reader.gamma() - 1 for _ in range(count - 1)]
+    sizes.append(n - sum(sizes))
     M, order = reader.gamma() - 1, reader.gamma() - 1
-    if not (width <= MAX_SYMBOLS and M <= 20 and order <= 20):
-        raise InvalidInput("the stream was not made by encode: its table is too large.")
-    table = np.array([reader.golomb(order) for _ in range(width)], dtype=np.int64)
-    if table.sum() != 1 << M:
+    if count << M > MAX_SLOTS or order > 20 or sizes[-1] < 0:
+        raise InvalidInput("the stream was not made by encode: its tables are too large.")
+    empty = [0] * width
+    tables = np.array([[reader.golomb(order) for _ in empty] if size else empty for size in sizes], dtype=object)
+    if any(sum(table) != 1 << M for table, size in zip(tables, sizes, strict=True) if size):
         raise InvalidInput("the stream was not made by encode: its frequencies do not add up.")
     used = reader.bytes_read()
-    symbols, more = _absorb(stream[used:], n, table, M)
+    symbols, more = _absorb(stream[used:], sizes, tables.astype(np.int64), M)
     return Decoded(symbols=symbols + low, used=used + more)
 
 
-def _best_table(counts: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """M, the order of the table's code and the frequencies, of the least total length."""
-    present = counts > 0
-    best, answer = np.inf, (0, 0, counts)
-    least = int(np.count_nonzero(present) - 1).bit_length()
-    for M in range(least, max(least, min(20, int(counts.sum()).bit_length() + 2)) + 1):
-        table = _frequencies(counts, M)
-        payload = float(counts[present] @ (M - np.log2(table[present])))
-        values, times = np.unique(table, return_counts=True)
+def _ends(sizes: Sequence[int]) -> zip[tuple[int, int]]:
+    return zip(sizes, np.cumsum(sizes).tolist(), strict=True)
+
+
+def _best_tables(counts: list[np.ndarray]) -> tuple[float, int, int, list[np.ndarray]]:
+    """Least total length in bits, with M, the order of the tables' code and the frequencies that give it."""
+    least = max(int(np.count_nonzero(c)) - 1 for c in counts).bit_length()
+    most = min((MAX_SLOTS // len(counts)).bit_length() - 1, sum(int(c.sum()) for c in counts).bit_length() + 2)
+    best: tuple[float, int, int, list[np.ndarray]] = (np.inf, 0, 0, counts)
+    for M in range(least, max(least, most) + 1):
+        tables = [_frequencies(c, M) for c in counts]
+        payload = sum(float(c[c > 0] @ (M - np.log2(t[c > 0]))) for c, t in zip(counts, tables, strict=True))
+        values, times = np.unique(np.concatenate([t for t in tables if t.any()]), return_counts=True)
         lengths = [float(times @ _golomb_length(values, k)) for k in range(M + 1)]
-        k = int(np.argmin(lengths))
-        if payload + lengths[k] < best:
-            best, answer = payload + lengths[k], (M, k, table)
-    return answer
+        total, k = payload + min(lengths), int(np.argmin(lengths))
+        if total < best[0]:
+            best = (total, M, k, tables)
+        elif M > best[1] + 2:
+            break  # finer tables cost more and gain less
+    return best
 
 
 def _frequencies(counts: np.ndarray, M: int) -> np.ndarray:
     """Whole numbers with sum 2^M in proportion to the counts, at least 1 where the count is."""
     total, low, high = 1 << M, 0.0, float(1 << M)
+    if not counts.any():
+        return counts
     for _ in range(60):
         t = (low + high) / 2
         fits = np.where(counts > 0, np.maximum(1, np.floor(counts / counts.sum() * t)), 0).sum() <= total
@@ -177,10 +206,11 @@ def _lanes(n: int) -> int:
     return -(-n // STEPS)
 
 
-def _emit(x: np.ndarray, table: np.ndarray, M: int) -> bytes:
+def _emit(x: np.ndarray, sizes: Sequence[int], tables: np.ndarray, M: int) -> bytes:
     """States after the first symbols, then 32-bit words in the order in which the decoder wants them."""
-    lanes, f_of = _lanes(x.size), table.astype(np.uint64)
-    c_of, words = np.cumsum(f_of) - f_of, []
+    lanes, f_of = _lanes(x.size), tables.astype(np.uint64)
+    c_of, words = (np.cumsum(f_of, axis=1) - f_of).ravel(), []
+    x, f_of = x + np.repeat(np.arange(len(sizes)) * tables.shape[1], sizes), f_of.ravel()
     states, shift, up = np.full(lanes, LOW), np.uint64(63 - M), np.uint64(M)
     for start in reversed(range(0, x.size, lanes)):
         row = x[start : start + lanes]
@@ -193,20 +223,24 @@ def _emit(x: np.ndarray, table: np.ndarray, M: int) -> bytes:
     return states.astype("<u8").tobytes() + np.concatenate(words[::-1]).tobytes()
 
 
-def _absorb(stream: bytes, n: int, table: np.ndarray, M: int) -> tuple[np.ndarray, int]:
+def _absorb(stream: bytes, sizes: Sequence[int], tables: np.ndarray, M: int) -> tuple[np.ndarray, int]:
     """Undo ``_emit``: n symbols, and the number of bytes read."""
-    lanes, f_of = _lanes(n), table.astype(np.uint64)
+    n, width = sum(sizes), tables.shape[1]
+    lanes, f_of = _lanes(n), tables.astype(np.uint64)
     if len(stream) < 8 * lanes:
         raise InvalidInput("the stream ends early.")
     states = np.frombuffer(stream, "<u8", lanes).astype(np.uint64)
     words = np.frombuffer(stream, "<u4", (len(stream) - 8 * lanes) // 4, 8 * lanes).astype(np.uint64)
-    c_of, symbol_of = np.cumsum(f_of) - f_of, np.repeat(np.arange(len(table)), table)
+    c_of, f_of = (np.cumsum(f_of, axis=1) - f_of).ravel(), f_of.ravel()
+    held = [i for i, size in enumerate(sizes) if size]  # the others have no table and no slots
+    symbol_of = np.repeat(np.arange(tables.size), tables.ravel())
+    first = np.repeat(np.arange(len(held), dtype=np.uint64) << np.uint64(M), [sizes[i] for i in held])
     out, at, mask, down = np.empty(n, dtype=np.int64), 0, np.uint64((1 << M) - 1), np.uint64(M)
     for start in range(0, n, lanes):
         row = out[start : start + lanes]
         state = states[: row.size]
         slot = state & mask
-        row[:] = symbol_of[slot]
+        row[:] = symbol_of[first[start : start + lanes] + slot]
         state[:] = f_of[row] * (state >> down) + slot - c_of[row]
         low = np.flatnonzero(state < LOW)
         if at + low.size > words.size:
@@ -215,7 +249,7 @@ def _absorb(stream: bytes, n: int, table: np.ndarray, M: int) -> tuple[np.ndarra
         at += low.size
     if (states != LOW).any():
         raise InvalidInput("the stream was not made by encode: its states do not come home.")
-    return out, 8 * lanes + 4 * at
+    return out % width, 8 * lanes + 4 * at
 
 
 def _gamma(value: int) -> str:

@@ -260,23 +260,14 @@ def _finish(arrays: Mapping[str, np.ndarray], stream: bytes, setting: str) -> Qu
 
 
 def _code(parts: Sequence[np.ndarray]) -> bytes:
-    """One stream for all arrays or one for each, the shorter; the first byte says which."""
-    together, apart = encode(np.concatenate(parts)), b"".join(encode(p) for p in parts)
-    return b"\x00" + together if len(together) <= len(apart) else b"\x01" + apart
+    return encode(np.concatenate(parts), [p.size for p in parts])
 
 
 def _uncode(stream: bytes, at: int, sizes: Sequence[int]) -> tuple[list[np.ndarray], int]:
-    if len(stream) <= at:
-        raise InvalidInput("the stream ends early.")
-    parts, apart = [], stream[at] == 1
-    at += 1
-    for size in sizes if apart else [sum(sizes)]:
-        found = decode(stream[at:])
-        if found.symbols.size != size:
-            raise InvalidInput(f"the stream holds {found.symbols.size} weights where the shapes ask for {size}.")
-        parts.append(found.symbols)
-        at += found.used
-    return (parts if apart else np.split(parts[0], np.cumsum(sizes)[:-1])), at
+    found = decode(stream[at:])
+    if found.symbols.size != sum(sizes):
+        raise InvalidInput(f"the stream holds {found.symbols.size} weights where the shapes ask for {sum(sizes)}.")
+    return np.split(found.symbols, np.cumsum(sizes)[:-1]), at + found.used
 
 
 def _read_floats(stream: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
