@@ -95,9 +95,9 @@ class _ParameterBound(Bound):
 
     @abstractmethod
     def parts(
-        self, problem: Problem, net: Scored, gamma: float, logs: np.ndarray, delta: float, cost: float
+        self, problem: Problem, net: Scored, gamma: float, logs: np.ndarray, delta: float, cost: float, quick: bool
     ) -> tuple[float, float, float, float]:
-        """Empirical term, ln complexity, confidence, union."""
+        """Empirical term, ln complexity, confidence, union; ``quick``: to a few digits, to choose the margin by."""
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Operations and activations."""
@@ -144,11 +144,11 @@ class _ParameterBound(Bound):
         logs = np.array(named.pop("logs"))
         cost = sum(point.log_cost for point in grids.values())
 
-        def parts(gamma: float, point: GridPoint) -> tuple[float, float, float, float]:
-            return self.parts(problem, net, gamma, logs + point.log, delta, point.log_cost + cost)
+        def parts(gamma: float, point: GridPoint, quick: bool = True) -> tuple[float, float, float, float]:
+            return self.parts(problem, net, gamma, logs + point.log, delta, point.log_cost + cost, quick)
 
         best = choose_margin(problem.margins, log_norm, parts, margin)
-        empirical, log_complexity, confidence, union = parts(best.gamma, best.point)
+        empirical, log_complexity, confidence, union = parts(best.gamma, best.point, quick=False)
         return found(
             empirical=empirical, log_complexity=log_complexity, confidence=confidence, union=union, margin=best.gamma,
             quantities={"n": problem.n, "delta": delta, "R": empirical, "j": best.point.index, **named,
@@ -222,7 +222,7 @@ class ParameterDudley(_ParameterBound):
         return sym.R + complexity + sym.confidence(cost), complexity
 
     def parts(
-        self, problem: Problem, net: Scored, gamma: float, logs: np.ndarray, delta: float, cost: float
+        self, problem: Problem, net: Scored, gamma: float, logs: np.ndarray, delta: float, cost: float, quick: bool
     ) -> tuple[float, float, float, float]:
         """Ramp loss, Rademacher complexity, McDiarmid."""
         sizes = np.array([block.size for block in blocks(net)])
@@ -290,15 +290,27 @@ class ParameterNet(_ParameterBound):
         return sym.kl_inverse(sym.R, (entropy + sp.log(1 / sym.delta) + cost) / sym.n), entropy / sym.n
 
     def parts(
-        self, problem: Problem, net: Scored, gamma: float, logs: np.ndarray, delta: float, cost: float
+        self, problem: Problem, net: Scored, gamma: float, logs: np.ndarray, delta: float, cost: float, quick: bool
     ) -> tuple[float, float, float, float]:
         """Share of small margins, and what the entropy, delta and the grids add to it."""
         sizes = np.array([block.size for block in blocks(net)])
         entropy = float(sizes @ np.logaddexp(0, logs + np.log(4 * net.lipschitz * sizes.sum() / sizes)))
         R, level = problem.margins.share(gamma), math.log(1 / delta)
         budgets = np.array([entropy, entropy + level, entropy + level + cost]) / problem.n
+        if quick:
+            return R, log_of(_near_kl_inverse(R, float(budgets[2])) - R), 0.0, 0.0
         steps = np.maximum.accumulate(np.asarray(kl_inverse(np.full(3, R), budgets)))
         return R, log_of(float(steps[0] - R)), float(steps[1] - steps[0]), float(steps[2] - steps[1])
+
+
+def _near_kl_inverse(q: float, c: float) -> float:
+    """The kl inverse to about 1e-9: whichever margin is chosen, the bound holds there."""
+    low, high = q, 1.0
+    for _ in range(30):
+        p = (low + high) / 2
+        found = (q * math.log(q / p) if q > 0 else 0.0) + ((1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0)
+        low, high = (p, high) if found < c else (low, p)
+    return high
 
 
 def log_integral(log_a: np.ndarray) -> np.ndarray:
