@@ -118,8 +118,9 @@ def patterns(net, X, y, trials, seed=0):
 
 @pytest.mark.parametrize(
     "net", [Architecture.sequential([Linear(1)], input_shape=1),
-            Architecture.sequential([Linear(1, bias=False)], input_shape=2), dense(1, 1, 1), dense(1, 2, 2), Architecture.sequential(
-                [Conv(1, 2, bias=False), Activation("relu"), GlobalMaxPool(), Linear(1)], input_shape=(1, 4))],
+            Architecture.sequential([Linear(1, bias=False)], input_shape=2), dense(1, 1, 1), dense(1, 2, 2),
+            Architecture.sequential([Conv(1, 2, bias=False), Activation("relu"), GlobalMaxPool(), Linear(1)],
+                                    input_shape=(1, 4))],
 )  # fmt: skip
 def test_patterns_found_never_exceed_the_count(net):
     n = 14

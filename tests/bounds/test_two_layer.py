@@ -38,7 +38,7 @@ def test_symbolic_form_is_the_number(K, bias, around, margin):
     U, V = homogenised(problem.chain)
     named = {"V_U": unit_norm(U, V), "V": np.linalg.norm(V), "gamma": report.margin, **report.quantities}
     if around:
-        named["D"] = np.linalg.norm(U - bound._start(problem))
+        named["D"] = np.linalg.norm(U - homogenised(problem.chain, reference=True)[0])
     value = float(complexity.subs({s: named[s.name] for s in complexity.free_symbols}))
     assert value <= report.terms["complexity"] * (1 + 1e-9) <= 1.05**2 * value * (1 + 1e-8)
 

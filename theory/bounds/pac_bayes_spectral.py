@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from theory.bounds._symbolic import SymbolicBound
 
 
-def homogenised(chain: Chain) -> tuple[np.ndarray, ...]:
+def homogenised(chain: Chain, *, centre: bool = True, reference: bool = False) -> tuple[np.ndarray, ...]:
     r"""Matrices of the same function of [x; 1] without biases; of x where no layer has one.
 
     ``[[W, b], [0, 1]]`` before the last layer and ``[W, b]`` there, *derived*: an activation with sigma(1) = 1 carries
@@ -56,16 +56,19 @@ def homogenised(chain: Chain) -> tuple[np.ndarray, ...]:
     Parameters
     ----------
     chain : of dense layers.
+    centre : whether to take the mean row off.
+    reference : the matrices of the reference in place of the trained ones; zero where there is none.
     """
     found = []
     for index, layer in enumerate(chain.layers):
-        W, last = layer.weight, index == len(chain) - 1
+        W, b = (layer.reference, layer.reference_bias) if reference else (layer.weight, layer.bias)
+        W, last = np.zeros_like(layer.weight) if W is None else W, index == len(chain) - 1
         if chain.has_bias:
-            b = np.zeros(len(W)) if layer.bias is None else layer.bias
+            b = np.zeros(len(W)) if b is None else b
             W = np.column_stack([W, b])
             if not last:
                 W = np.vstack([W, np.eye(1, W.shape[1], W.shape[1] - 1)])
-        found.append(W - W.mean(axis=0) if last and len(W) > 1 else W)
+        found.append(W - W.mean(axis=0) if centre and last and len(W) > 1 else W)
     return tuple(found)
 
 

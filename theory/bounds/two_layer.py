@@ -139,7 +139,7 @@ class TwoLayer(Bound):
             log_norm = _log(unit_norm(U, V))
             factor, cost, names = c * math.sqrt(2 * K / n) * x_rms, 0.0, ("j",)
         else:
-            U0 = self._start(problem)
+            U0 = homogenised(chain, reference=True)[0]
             distance = round_up(_log(float(np.linalg.norm(U - U0)) * (1 + U.size * 2.0**-52)))
             u0x_rms, h = float(np.linalg.norm(X @ U0.T)) / math.sqrt(n), len(U)
             moved = math.sqrt(2 * K) * (1 + self.eps) * x_rms * distance.value
@@ -160,15 +160,6 @@ class TwoLayer(Bound):
             quantities=quantities, margin=choice.gamma,
             notes=() if problem.reference is None else ("around the reference, which must not depend on the sample",),
         )  # fmt: skip
-
-    def _start(self, problem: Problem) -> np.ndarray:
-        layer = problem.chain.layers[0]
-        U0 = np.zeros_like(layer.weight) if layer.reference is None else layer.reference
-        if not problem.chain.has_bias:
-            return U0
-        b0 = np.zeros(len(U0)) if layer.reference_bias is None else layer.reference_bias
-        U0 = np.column_stack([U0, b0])
-        return np.vstack([U0, np.eye(1, U0.shape[1], U0.shape[1] - 1)])
 
 
 def _log(value: float) -> float:
