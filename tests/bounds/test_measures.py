@@ -311,15 +311,16 @@ def test_worst_radius_of_a_linear_score_is_the_dual_norm():
 @pytest.mark.parametrize(
     "net", [dense(3, 4, 3, bias=True), dense(3, 4, 1, bias=True, act="tanh"), CONV], ids=["K", "one", "conv"]
 )
-def test_the_gradient_of_the_loss(net):
+def test_the_gradient_of_the_loss(net, monkeypatch):
     problem = problem_of(net, n=7)
+    monkeypatch.setattr("theory.bounds.measures._sample.ENTRIES", 9 * sum(int(np.prod(v.shape)) for v in net.nodes))
     def loss(named):
         v = node_values(net, named, problem.X)[net.output]
         if problem.binary:
             return np.logaddexp(0, np.where(problem.y == 1, -1, 1) * v[:, 0]).mean()
         return (np.logaddexp.reduce(v, axis=1) - v[np.arange(7), problem.y]).mean()
 
-    found = loss_gradient(problem, problem.named, part_of(problem, 100), batch=3)
+    found = loss_gradient(problem, problem.named, part_of(problem, 100))
     rng, h = np.random.default_rng(0), 1e-6
     for key, w in problem.named.items():
         t = rng.standard_normal(w.shape)
@@ -439,6 +440,21 @@ def test_every_family_answers_and_is_a_measure():
     assert all(np.isfinite(m.value) for m in found)
     again = measures(CONV, problem.weights, (problem.X, problem.y), reference)
     assert again == found
+
+
+ONE_D = Architecture.sequential(
+    [Conv(2, 3, stride=2, padding=1, padding_mode="circular"), Activation("silu"), Flatten(), Linear(1)],
+    input_shape=(1, 8),
+)
+
+
+@pytest.mark.parametrize("net", [ONE_D, dense(3, 4, 2), CONV], ids=["one score", "two", "conv"])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e30])
+def test_nothing_is_not_a_number(net, scale):
+    problem = problem_of(net, n=3)
+    weights = {k: scale * v if k.endswith("weight") else v for k, v in problem.weights.items()}
+    found = measures(net, weights, (problem.X, problem.y), problem.weights)
+    assert not [m for m in found if np.isnan(m.value)]
 
 
 def test_names_select_and_unknown_ones_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +38,10 @@ def weighted_nodes(graph: Architecture) -> tuple[Node, ...]:
     return tuple(node for node in graph.nodes if isinstance(node.operation, Linear | Conv | Scale))
 
 
-def batch_for(per_sample: int) -> int:
-    """How many samples fit into one batch."""
-    return max(1, ENTRIES // max(1, per_sample))
+def batch_for(graph: Architecture, copies: int, most: int = 128) -> int:
+    """How many samples fit into one batch when every node's value is held ``copies`` times."""
+    size = math.prod(graph.input_shape) + sum(math.prod(node.shape) for node in graph.nodes)
+    return min(most, max(1, ENTRIES // (copies * size)))
 
 
 def error_rate(graph: Architecture, named: dict[str, np.ndarray], part: Part) -> float:

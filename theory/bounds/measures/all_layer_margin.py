@@ -36,7 +36,7 @@ class AllLayerMargins:
         return f"AllLayerMargins({len(self.upper)} samples)"
 
 
-def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4, starts: int = 6) -> AllLayerMargins:
+def all_layer_margins(problem: Problem, *, samples: int = 128, rounds: int = 4, starts: int = 6) -> AllLayerMargins:
     r"""The least relative perturbation of all layers at once that changes the class, estimated twice.
 
     .. math:: m(x, y) = \min \Bigl\{ \bigl(\sum_i \|\delta_i\|^2\bigr)^{1/2} : M(x, \delta) \le 0 \Bigr\},
@@ -49,9 +49,10 @@ def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4, 
     - first order (*derived*): M_j is linear in delta up to second order, with gradient ``||h_{i-1}|| dM_j/dh_i``; the
       least length that brings a linear function to zero is M_j / ||gradient||, and the least over j is taken.
     - upper: along the ray of that solution, and along those that move one layer only, the first multiple that
-      changes the class is sought (doubling, then bisection); then along rays to the nearest zero of the linearisation
-      at ``starts`` random points (fixed seed; a dead ReLU has no gradient at 0), and ``rounds`` times at the best point
-      so far. The shortest perturbation that did change the class, as evaluated, is kept; infinite where none did.
+      changes the class is sought (doubling, then bisection); then along rays to ``starts`` random points
+      (fixed seed; a dead ReLU has no gradient at 0) and to the nearest zero of the linearisation there; then
+      ``rounds`` times to that of the linearisation at the best point so far. The shortest perturbation that
+      did change the class, as evaluated, is kept; infinite where none did.
 
     Deterministic. Exact for one layer; elsewhere the second can stay well above the margin, where kinks lie between.
 
@@ -65,7 +66,7 @@ def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4, 
     ------
     PreconditionError : an operation that is not differentiated here.
 
-    Cost: (K - 1) reverse sweeps a round; about 20 evaluations for each of L + 1 + starts + rounds rays.
+    Cost: (K - 1) reverse sweeps a round; about 20 evaluations for each of L + 1 + 2 starts + rounds rays.
 
     Examples
     --------
@@ -79,8 +80,7 @@ def all_layer_margins(problem: Problem, *, samples: int = 256, rounds: int = 4, 
     check_differentiable(graph)
     part = part_of(problem, samples)
     layers = weighted_nodes(graph)
-    sizes = [np.prod(graph.input_shape), *(np.prod(node.shape) for node in graph.nodes)]
-    step = batch_for(int(6 * sum(sizes)))
+    step = batch_for(graph, 6)
     first, upper = np.zeros(len(part)), np.zeros(len(part))
     for start in range(0, len(part), step):
         at = slice(start, start + step)
@@ -116,6 +116,7 @@ class _Search:
             best = self.keep(best, at, ray)
         for s in range(starts):
             start = self.start(values, s)
+            best = self.keep(best, at, start)
             _, (ray,) = self.nearest(start, self.values(start), [self.layers])
             best = self.keep(best, at, ray)
         for _ in range(rounds):

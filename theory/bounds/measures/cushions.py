@@ -86,8 +86,7 @@ def cushions(
     layer, between = np.full(len(layers), np.inf), np.array([np.prod(node.shape) ** -0.5 for node in layers])
     contraction, largest = 1.0, 0.0
     generator = np.random.default_rng(rng)
-    widest = max(int(np.prod(node.shape)) for node in graph.nodes)
-    step = batch_for(8 * widest * len(graph.nodes))
+    step = batch_for(graph, 6)
     for start in range(0, len(part), step):
         values = node_values(graph, named, part.X[start : start + step])
         largest = max(largest, float(norms(values[graph.output]).max()))

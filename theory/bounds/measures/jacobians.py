@@ -65,8 +65,7 @@ def jacobian_norms(problem: Problem, *, samples: int = 256) -> tuple[JacobianNor
     check_differentiable(graph)
     part, K = part_of(problem, samples), problem.n_scores
     nodes = tuple(dict.fromkeys(node.inputs[0] for node in weighted_nodes(graph)))
-    sizes = [np.prod(graph.input_shape), *(np.prod(node.shape) for node in graph.nodes)]
-    step = batch_for(int(K * sum(sizes)))
+    step = batch_for(graph, K + 2)
     frobenius, spectral = np.empty((len(nodes), len(part))), np.empty((len(nodes), len(part)))
     for start in range(0, len(part), step):
         at = slice(start, start + step)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from theory.architecture import Conv, Node
+from theory.bounds._frame import safe_exp
 from theory.bounds._problem import Problem
 from theory.bounds.measures._record import Measure
 from theory.bounds.measures._sample import weighted_nodes
@@ -77,38 +78,37 @@ def norm_measures(problem: Problem) -> tuple[Measure, ...]:
     L = len(nodes)
     s = np.array([_spectral(problem, node, W) for node, W in zip(nodes, weights, strict=True)])
     F = np.array([np.linalg.norm(W) for W in weights])
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore"):
         log_s, log_F = float(2 * np.log(s).sum()), float(2 * np.log(F).sum())
-        ratio = float((F**2 / s**2).sum())
+    ratio = _ratios(F**2, s**2)
     over = -2 * math.log(gamma) if gamma > 0 else math.inf
     found: dict[str, tuple[float, str]] = {
         "parameter-count": (float(sum(w.size for w in problem.named.values())), "number of parameters, folded"),
         "parameter-norm": (float((F**2).sum()), "sum of F_l^2"),
-        "inverse-margin": (1 / gamma**2 if gamma > 0 else math.inf, "1/gamma^2"),
+        "inverse-margin": (safe_exp(over), "1/gamma^2"),
         "frobenius-over-spectral": (ratio, "sum of F_l^2 / s_l^2"),
-        "log-spectral-origin": (log_s + over + _log(ratio), "ln of prod s_l^2 / gamma^2 times sum F_l^2 / s_l^2"),
+        "log-spectral-origin": (_sum(log_s, over, _log(ratio)), "ln of prod s_l^2 / gamma^2 times sum F_l^2 / s_l^2"),
         "log-path-norm": (log_path, "ln of the sum over paths of squared products of weights"),
-        "log-path-norm-over-margin": (log_path + over, "the same over gamma^2"),
+        "log-path-norm-over-margin": (_sum(log_path, over), "the same over gamma^2"),
     }
     for word, letter, log in (("spectral", "s", log_s), ("frobenius", "F", log_F)):
         found[f"log-product-{word}"] = log, f"ln prod {letter}_l^2"
-        found[f"log-product-{word}-over-margin"] = log + over, f"ln of prod {letter}_l^2 / gamma^2"
+        found[f"log-product-{word}-over-margin"] = _sum(log, over), f"ln of prod {letter}_l^2 / gamma^2"
         found[f"log-sum-{word}"] = math.log(L) + log / L, f"ln of L (prod {letter}_l^2)^(1/L)"
         found[f"log-sum-{word}-over-margin"] = (
-            math.log(L) + (log + over) / L, f"ln of L (prod {letter}_l^2 / gamma^2)^(1/L)",
+            math.log(L) + _sum(log, over) / L, f"ln of L (prod {letter}_l^2 / gamma^2)^(1/L)",
         )  # fmt: skip
     if problem.reference is not None:
         apart = [W - problem.reference[f"{node.name}.weight"] for node, W in zip(nodes, weights, strict=True)]
         moved = np.array([np.linalg.norm(D) for D in apart]) ** 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sides = float((moved / s**2).sum())
+        sides = _ratios(moved, s**2)
         found["frobenius-distance"] = float(moved.sum()), "sum of ||W_l - M_l||_F^2"
         found["spectral-distance"] = (
             sum(node_spectral_norm(node, D).upper ** 2 for node, D in zip(nodes, apart, strict=True)),
             "sum of squared spectral norms of W_l - M_l",
         )  # fmt: skip
         found["log-spectral-initial"] = (
-            log_s + over + _log(sides), "ln of prod s_l^2 / gamma^2 times sum ||W_l - M_l||_F^2 / s_l^2",
+            _sum(log_s, over, _log(sides)), "ln of prod s_l^2 / gamma^2 times sum ||W_l - M_l||_F^2 / s_l^2",
         )  # fmt: skip
     said = f" (gamma = {gamma:.6g}, the {math.ceil(problem.n / 10)}-th smallest margin of {problem.n})"
     return tuple(
@@ -184,4 +184,14 @@ def _flat(named: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _log(x: float) -> float:
-    return math.log(x) if x > 0 else (-math.inf if x == 0 else math.nan)
+    return math.log(x) if x > 0 else -math.inf
+
+
+def _sum(*logs: float) -> float:
+    """Logarithm of a product that is infinite where a factor is, even beside a zero."""
+    return math.inf if math.inf in logs else sum(logs)
+
+
+def _ratios(above: np.ndarray, below: np.ndarray) -> float:
+    """Sum of quotients; a layer of zeros adds nothing where 0/0, and infinity otherwise."""
+    return float(np.divide(above, below, out=np.where(above > 0, np.inf, 0.0), where=below > 0).sum())

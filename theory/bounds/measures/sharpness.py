@@ -14,7 +14,7 @@ from theory.architecture import node_values
 from theory.bounds._problem import Problem
 from theory.bounds.measures._backward import Arrays, backward, check_differentiable
 from theory.bounds.measures._record import Measure
-from theory.bounds.measures._sample import Part, error_rate, part_of
+from theory.bounds.measures._sample import Part, batch_for, error_rate, part_of
 
 NAMES = ("sharpness-worst", "sharpness-worst-magnitude")
 FAMILY = "sharpness"
@@ -129,10 +129,11 @@ def worst_radius(
     return _search(error, error_rate(problem.graph, named, part), drop, steps, len(part))
 
 
-def loss_gradient(problem: Problem, named: Mapping[str, np.ndarray], part: Part, batch: int = 128) -> Arrays:
+def loss_gradient(problem: Problem, named: Mapping[str, np.ndarray], part: Part) -> Arrays:
     """Gradient of the mean cross-entropy (natural logarithm; logistic loss for one score) at the weights ``named``."""
     total: Arrays = {}
     graph = problem.graph
+    batch = batch_for(graph, 3)
     with np.errstate(all="ignore"):
         for start in range(0, len(part), batch):
             X, y = part.X[start : start + batch], part.y[start : start + batch]
