@@ -33,7 +33,8 @@ from theory.architecture import (
 )
 from theory.bounds._network import Network
 from theory.bounds._report import Assumption
-from theory.norms import average_pool_norm, conv_spectral_norm, max_pool_lipschitz, spectral_norm
+from theory.norms import NormBracket, average_pool_norm, max_pool_lipschitz
+from theory.norms.layers import layer_spectral_norm
 
 Logs = dict[str, float]
 
@@ -118,22 +119,6 @@ def _scored(network: Network, centre: str) -> Scored:
     return Scored(graph=graph, named=moved(network.named), reference=reference, scalar=scalar)
 
 
-def operator_norm(node: Node, weight: np.ndarray) -> float:
-    """Norm of a layer's linear map with these weights, from above."""
-    op = node.operation
-    if isinstance(op, Scale):
-        return float(np.abs(weight).max())
-    if isinstance(op, Linear):
-        return spectral_norm(weight).upper
-    assert isinstance(op, Conv)
-    size = node.input_shapes[0][1:]
-    axes = len(size)
-    return conv_spectral_norm(
-        weight, size, stride=op.strides(axes), padding=op.paddings(axes), padding_mode=op.padding_mode,
-        dilation=op.dilations(axes), groups=op.groups,
-    ).upper  # fmt: skip
-
-
 def operator_norms(network: Network, net: Scored, what: str = "weight") -> dict[str, float]:
     """``weight``: of W; ``distance``: of W - M; ``reference``: of M (0 where there is none), for each layer."""
     if net.reference is None:
@@ -141,13 +126,17 @@ def operator_norms(network: Network, net: Scored, what: str = "weight") -> dict[
             return {node.name: 0.0 for node in net.layers}
         what = "weight"
 
-    def norm(node: Node) -> float:
+    def norm(node: Node) -> NormBracket:
         key = f"{node.name}.weight"
         if what == "reference" and net.reference is not None:
-            return operator_norm(node, net.reference[key])
-        return operator_norm(node, net.difference(node) if what == "distance" else net.named[key])
+            return layer_spectral_norm(node, net.reference[key])
+        return layer_spectral_norm(node, net.difference(node) if what == "distance" else net.named[key])
 
-    return {node.name: network.remember(("operator", what, node.name), partial(norm, node)) for node in net.layers}
+    def key(node: Node) -> tuple[str, ...]:  # the last layer is not as other bounds see it
+        shared = what == "weight" and node.name != net.graph.output
+        return ("spectral", node.name) if shared else ("scored operator", what, node.name)
+
+    return {node.name: network.remember(key(node), partial(norm, node)).upper for node in net.layers}
 
 
 def positions(node: Node) -> int:
