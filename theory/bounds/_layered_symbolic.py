@@ -37,8 +37,13 @@ def symbolic(name: str, forms: Sequence[SymbolicForm], meaning: Mapping[str, str
         wholes.append(R + form.factor * sym.a**j + sym.confidence(cost))
         complexities.append((form.factor if form.named is None else form.named) * form.norm / sym.gamma)
     return sym.SymbolicBound(
-        name=name, expression=sp.Min(*wholes), complexity=sp.Min(*complexities), meaning={**words, **meaning}
+        name=name, expression=_least(wholes), complexity=_least(complexities), meaning={**words, **meaning}
     )
+
+
+def _least(expressions: list[sp.Expr]) -> sp.Expr:
+    """Their minimum, which sympy is not asked to decide: that takes seconds for deep networks."""
+    return expressions[0] if len(expressions) == 1 else sp.Min(*expressions, evaluate=False)
 
 
 COMMON = {

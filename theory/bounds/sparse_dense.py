@@ -62,9 +62,9 @@ def sparse_dense_ratio(architecture: Architecture, *, patch_share: float | None 
     .. math:: \frac{\text{sparse}}{\text{dense}} = \sqrt{v}\;\sqrt{\frac{\prod_{l \ge 2} \kappa_l}{\prod_l P_l A_l^2}}
         \;\frac{\theta((L-1) \ln 2 + \ln N_1 + \ln K)}{\theta((L-1) \ln 2 + \ln K)}
 
-    theta = ``cosh_factor``. *derived*: with ``G_l <= sqrt(kappa_l) F_l`` (equality where all taps are equally long) the convolutional peeling
-    has ``prod F_l sqrt(prod_(l>=2) kappa_l) theta sqrt(V_1)``, and the network as one of explicit matrices, each of
-    Frobenius norm at most ``sqrt(P_l) F_l`` (equality where every tap stays inside the map), has
+    theta = ``cosh_factor``. *derived*: with ``G_l <= sqrt(kappa_l) F_l`` (equality where all taps are equally long) the
+    convolutional peeling has ``prod F_l sqrt(prod_(l>=2) kappa_l) theta sqrt(V_1)``; the network as one of explicit
+    matrices, each of Frobenius norm at most ``sqrt(P_l) F_l`` (equality where every tap stays inside the map), has
     ``prod F_l sqrt(prod P_l A_l^2) theta X_F``; norms and margin cancel. The comparison of sparse with dense
     connections is that of xu2023dynamics and galanti2023norm, with the constants of our peelings: their statement is
     the first root, of order kappa/P for each layer, here with its logarithm.
