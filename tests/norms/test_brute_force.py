@@ -80,3 +80,13 @@ def test_both_ways_around_one_number():
     grid = conv_spectral_norm(K, 7, padding=1, padding_mode="circular", method="grid")
     gram = conv_spectral_norm(K, 7, padding=1, padding_mode="circular", method="gram")
     assert grid.lower <= gram.upper <= grid.upper * 8 ** (2.0**-10) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
+def test_the_factorisation_is_the_proof_and_not_the_proposal(mode, monkeypatch):
+    rng = np.random.default_rng(2)
+    K = np.abs(rng.standard_normal((3, 2, 3, 3)))
+    truth = np.linalg.norm(toeplitz_matrix(K, 5, padding=2, padding_mode=mode).toarray(), 2)
+    monkeypatch.setattr("theory.norms.factor.rayleigh_lower", lambda conv, **_: 0.1)  # far too low
+    found = conv_spectral_norm(K, 5, padding=2, padding_mode=mode, method="factor", rtol=1e-3)
+    assert truth <= found.upper <= truth * 1.001

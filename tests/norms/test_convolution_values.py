@@ -81,6 +81,14 @@ def test_size_free_bounds_come_down_to_the_supremum():
     assert unfolding_norm(K) > supremum
 
 
+def test_a_coarse_grid_pays_for_what_it_misses():
+    # symbol (1 - 4 cos w)/3: 1 in size at all three frequencies, 5/3 between them
+    K = np.array([[[-2.0, 1.0, -2.0]]]) / 3
+    assert circular_norm(K, 3, padding=1).upper == pytest.approx(1, rel=1e-11)
+    assert circular_norm(K, 8, padding=1).upper == pytest.approx(5 / 3, rel=1e-11)
+    assert size_free_norm(K, points=3) == pytest.approx(np.sqrt(3), rel=1e-11)
+
+
 def test_half_a_step_straddles_a_peak():
     rng = np.random.default_rng(0)
     K = np.abs(rng.standard_normal((24, 24, 3, 3)))  # peak at frequency zero, 576 rows and more

@@ -17,7 +17,7 @@ from theory.norms.circular import bracket, circular, zero_bracket
 from theory.norms.factor import factor_cost, factored
 from theory.norms.geometry import Convolution, Spatial, as_convolution
 from theory.norms.gram import grammed
-from theory.norms.padded import padded, padded_grid
+from theory.norms.padded import grid_name, padded, padded_grid, padded_upper
 from theory.norms.padding import unpadded
 from theory.norms.patches import patches
 from theory.norms.size_free import self_correlation, size_free, unfoldings
@@ -134,12 +134,8 @@ def _grid(conv: Convolution) -> NormBracket:
     if conv.padding_mode == "zeros":
         return padded(conv)
     plain, factor, note = _reduced(conv)
-    inner = padded(plain)
-    return NormBracket(
-        upper=inner.upper * factor * (1 + gamma(4)),
-        lower=bracket(conv, 0.0, rayleigh_lower(conv), "").lower,
-        method=inner.method + note,
-    )
+    upper, twist, _ = padded_upper(plain)
+    return bracket(conv, upper * factor * (1 + gamma(4)), rayleigh_lower(conv), grid_name(plain, twist) + note)
 
 
 def _reduced(conv: Convolution) -> tuple[Convolution, float, str]:

@@ -73,7 +73,7 @@ def padded(conv: Convolution) -> NormBracket:
         return zero_bracket()
     upper, twist, found = padded_upper(conv)
     lower = rayleigh_lower(conv, bloch_wave(conv, twist, found))
-    return bracket(conv, upper, lower, _name(conv, twist))
+    return bracket(conv, upper, lower, grid_name(conv, twist))
 
 
 def padded_upper(conv: Convolution) -> tuple[float, tuple[int, ...], Largest]:
@@ -122,6 +122,7 @@ def _sketched(conv: Convolution, N: tuple[int, ...], twist: tuple[int, ...]) -> 
     return float(np.linalg.eigvalsh(B @ B.conj().swapaxes(1, 2))[:, -1].max())
 
 
-def _name(conv: Convolution, twist: tuple[int, ...]) -> str:
+def grid_name(conv: Convolution, twist: tuple[int, ...]) -> str:
+    """The method, in words."""
     grid = "x".join(str(n) for n in padded_grid(conv))
     return f"zero-padded frequency grid {grid}" + (", turned by half a step" if any(twist) else "")
