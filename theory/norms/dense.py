@@ -28,7 +28,7 @@ def spectral_norm(W: ArrayLike) -> NormBracket:
     *derived*: the Gram matrix G of the smaller side m is off by at most ``gamma ||W||_F^2``; its largest eigenvalue,
     raised by ``(m + 20) 2^-46``, is proved to be above all others by one Cholesky factorisation
     (rump2006verification, higham2002accuracy). The lower end is the length of the image of one unit vector. The two
-    differ by about ``2 m^2 2^-53`` relatively: 1e-13 at m = 10, 2e-10 at m = 512.
+    differ by 4e-12 relatively for a random 10 x 512 matrix and by 7e-10 for 512 x 4096.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def spectral_norm(W: ArrayLike) -> NormBracket:
     ------
     InvalidInput : not a finite matrix with entries, or a norm above the largest float64.
 
-    Cost: ``in out m + 5 m^3`` multiplications, m the smaller side; 4096 x 512 takes 0.1 s.
+    Cost: ``in out m + 5 m^3`` multiplications, m the smaller side; 4096 x 512 takes 0.2 s.
 
     Examples
     --------
