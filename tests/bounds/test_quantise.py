@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory._errors import InvalidInput
@@ -66,6 +66,7 @@ def test_zero_arrays_and_single_numbers(make):
     assert found.weights["none"].shape == (0, 3)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 256))
 def test_uniform_error_is_half_a_step(seed, m):
     weights = network(seed, ((7, 5), (4,)))
@@ -77,6 +78,7 @@ def test_uniform_error_is_half_a_step(seed, m):
         assert steps == pytest.approx(np.rint(steps), abs=1e-9)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(0, 23))
 def test_precision_is_relative_and_idempotent(seed, b):
     weights = network(seed, ((7, 5), (4,)))
@@ -119,6 +121,13 @@ def test_sparse_keeps_the_largest_and_pays_for_their_positions():
     assert "2^(-32/8)" in found.setting
 
 
+def test_sparse_prunes_each_array_on_its_own_scale():
+    w = np.random.default_rng(7).standard_normal(4000)
+    found = sparse({"small": 1e-3 * w, "large": 1e3 * w}, 0.25, 257)
+    assert np.array_equal(found.weights["small"] != 0, found.weights["large"] != 0)
+    assert (found.weights["large"] != 0).sum() == 1000
+
+
 def test_sparse_at_full_density_is_uniform_but_for_the_method():
     weights = network(1)
     a, b = sparse(weights, 1, 9), uniform_quantise(weights, 9)
@@ -150,6 +159,7 @@ def test_a_stream_for_each_array_where_their_levels_differ():
     assert np.array_equal(found.weights["a"], mixed["a"])
 
 
+@settings(max_examples=30)
 @given(st.permutations(range(4)))
 def test_order_of_equal_shapes_is_kept(order):
     weights = {f"w{i}": np.full(3, float(i + 1)) for i in order}
