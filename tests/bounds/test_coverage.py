@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from theory.architecture import Architecture, Linear
+from theory.bounds import compression
 from theory.bounds._coder import prefix_cost
 from theory.bounds._frame import Margins, choose_margin, mcdiarmid
 from theory.bounds._kl import clopper_pearson_upper, kl_inverse
 from theory.bounds._neighbours import leave_one_out, neighbours_upper
 from theory.bounds._problem import Problem
+from theory.bounds.compression import Compression, limit
 from theory.bounds.kernel import KernelBound
 from theory.bounds.pac_bayes_kl import PacBayesKL
 
@@ -88,7 +90,7 @@ def test_pac_bayes_of_the_randomised_predictor():
     rng = np.random.default_rng(4)
     noise, bounds, truths = rng.standard_normal((4000, 2)), [], []
     bound = PacBayesKL(draws=30, noise=(0.25, 1.0), rng=rng)
-    for X, y, w in trained(120, 100):
+    for X, y, w in trained(120, 60):
         found = bound.compute(Problem(NET, {"linear1.weight": w[None]}, (X, y)), DELTA, None)
         bounds.append(sum(found.terms.values()))
         truths.append(true_error(w + found.quantities["sigma_1"] * noise).mean())
@@ -96,10 +98,21 @@ def test_pac_bayes_of_the_randomised_predictor():
     assert np.median(bounds) < 0.7
 
 
+def test_coded_networks(monkeypatch):
+    monkeypatch.setattr(compression, "LEVELS", (3, 7, 15))
+    bound, bounds, truths = Compression("quantised"), [], []
+    for X, y, w in trained(120, 40):
+        chosen = bound.choose(Problem(NET, {"linear1.weight": w[None]}, (X, y)), DELTA)
+        bounds.append(limit(chosen.R, chosen.bits, len(X), DELTA))
+        truths.append(true_error(chosen.weights["linear1.weight"][0]))
+    assert share_of_failures(bounds, truths) <= DELTA
+    assert np.median(bounds) < 0.85
+
+
 def test_kernel_predictors():
     bound = KernelBound(diagonal=1.0)
     bounds, truths = [], []
-    for X, y, _ in trained(30, 40):
+    for X, y, _ in trained(30, 25):
         alpha = np.where(y == 1, 1.0, -1.0)
         bounds.append(bound.evaluate(X @ X.T, y, DELTA, alpha=alpha).value)
         truths.append(true_error(X.T @ alpha))

@@ -160,10 +160,10 @@ class Compression(Bound):
         left = self.most / (multiplications(problem.graph) * n)
         for family in self._families():
             for rounding in family:
-                if step > 1 and limit(0.0, 0.8 * step * rounding(few).bits, n, delta) >= best:
+                if step > 1 and least(0.8 * step * rounding(few).bits, n, delta) >= best:
                     break  # a guess from some of the weights may pass a setting over, never shorten a description
                 found = rounding(moved)
-                if limit(0.0, found.bits, n, delta) >= best:
+                if least(found.bits, n, delta) >= best:
                     break  # too long, even without a mistake; finer ones are longer still
                 if (left := left - 1) < 0:
                     return kept
@@ -193,3 +193,8 @@ class Compression(Bound):
 def limit(R: float, bits: float, n: int, delta: float) -> float:
     """``kl^{-1}(R, (bits ln 2 + ln(1/delta)) / n)``."""
     return float(kl_inverse(R, (bits * math.log(2) + math.log(1 / delta)) / n * (1 + SLACK)))
+
+
+def least(bits: float, n: int, delta: float) -> float:
+    """The limit at R = 0, in closed form: what no description of that length can get below."""
+    return -math.expm1(-(bits * math.log(2) + math.log(1 / delta)) / n)
