@@ -25,7 +25,7 @@ from theory.architecture import (
     MaxPool,
     node_values,
 )
-from theory.bounds._calculus import log_rms, operator_norms, radii, scored, sensitivities
+from theory.bounds._calculus import fixed_lipschitz, log_rms, operator_norms, radii, scored, sensitivities
 from theory.bounds._problem import Problem, Sample
 from theory.bounds.covering import CoveringBound, log_combine, log_dudley
 from theory.norms import filter_norm_2_1, toeplitz_matrix
@@ -174,6 +174,19 @@ def test_calculus_in_closed_form():
     assert math.exp(S["conv1"]) == pytest.approx(1 + 3, rel=1e-9)
     assert math.exp(S[INPUT]) == pytest.approx(2 * 4, rel=1e-9)
     assert math.exp(B["conv1"]) == pytest.approx(2 * math.sqrt(6) + 5 * math.sqrt(3), rel=1e-9)
+
+
+def test_operations_without_weights_in_closed_form():
+    net = Architecture.sequential(
+        [GlobalAvgPool(), Linear(5, bias=False), Activation("sigmoid")], input_shape=(2, 3, 4)
+    )
+    pool = net.nodes[0]
+    A = node_values(net, {"linear1.weight": np.zeros((5, 2))}, np.eye(24).reshape(24, 2, 3, 4))[pool.name]
+    assert fixed_lipschitz(pool) == pytest.approx(np.linalg.norm(A, 2), rel=1e-12)
+    problem = Problem(net, {"linear1.weight": np.zeros((5, 2))}, (np.ones((3, 2, 3, 4)), [0, 1, 2]))
+    B = radii(scored(problem), {"linear1": -math.inf}, {}, log_rms(problem.X))
+    assert math.exp(B["globalavgpool1"]) == pytest.approx(math.sqrt(2), rel=1e-12)
+    assert math.exp(B["activation1"]) == pytest.approx(0.5 * math.sqrt(5), rel=1e-12)
 
 
 @given(st.integers(0, 1000), st.floats(1e-2, 1e2))

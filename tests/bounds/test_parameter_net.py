@@ -112,6 +112,19 @@ def test_a_reference_close_to_the_weights_helps():
     assert dudley.evaluate(net, weights, (X, y), reference=near).value < dudley.evaluate(net, weights, (X, y)).value
 
 
+def test_a_reference_carries_its_own_norm():
+    net = NETS["tanh"]
+    weights, (X, y) = trained(net)
+    weights["linear1.bias"] = np.array([3.0, 4.0, 0.0, 0.0, 0.0])
+    report = ParameterDudley().evaluate(net, weights, (X, y), reference=weights)
+    norms = [np.linalg.norm(weights[f"linear{l}.weight"], 2) for l in (1, 2)]
+    x = math.sqrt((X**2).sum(axis=1).mean())
+    assert report.quantities["i_1"] == report.quantities["i_2"] == -(10**6)
+    assert report.quantities["B_2"] == pytest.approx(norms[0] * x + 5.0, rel=1e-9)
+    last = weights["linear3.weight"] - weights["linear3.weight"].mean(axis=0)
+    assert report.quantities["S_1"] == pytest.approx(norms[1] * np.linalg.norm(last, 2), rel=1e-9)
+
+
 def test_refusals():
     net = NETS["dense"]
     weights, (X, y) = trained(net)
