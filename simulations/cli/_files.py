@@ -87,7 +87,7 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array, not an archive")
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, MemoryError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise InvalidInput(f"cannot read {str(path)!r}: {reason}.") from None
 

@@ -16,7 +16,8 @@ def bounds(
     architecture: Annotated[Path, typer.Option(help="The network without its weights, .json or .yaml.")],
     weights: Annotated[Path | None, typer.Option(help="Weights by name, .npz.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help=".npz with X (n, ...) and y (n); optionally outputs, X_test, y_test, outputs_test.")
+        Path | None,
+        typer.Option(help=".npz with X (n, ...) and y (n); optionally outputs, X_test, y_test, outputs_test."),
     ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="Weights fixed independently of the data, such as the initialisation, .npz.")
@@ -26,11 +27,16 @@ def bounds(
         float | None, typer.Option(help="A margin fixed before the data; default: the best, inside the union.")
     ] = None,
     radius: Annotated[
-        float | None, typer.Option(help="A bound on the norm of every input, known before the data; some bounds need it.")
+        float | None,
+        typer.Option(help="A bound on the norm of every input, known before the data; some bounds need it."),
     ] = None,
     only: Annotated[str | None, typer.Option(help="Names of bounds, separated by commas.")] = None,
-    measures: Annotated[bool, typer.Option("--measures", help="Also print complexity measures, which bound nothing.")] = False,
-    symbolic: Annotated[bool, typer.Option("--symbolic", help="Print the formulas; no weights or data are needed.")] = False,
+    measures: Annotated[
+        bool, typer.Option("--measures", help="Also print complexity measures, which bound nothing.")
+    ] = False,
+    symbolic: Annotated[
+        bool, typer.Option("--symbolic", help="Print the formulas; no weights or data are needed.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for bounds.json and bounds.png.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print strict JSON; numbers that overflow are null.")] = False,
 ) -> None:

@@ -9,7 +9,9 @@ import typer
 
 
 def norms(
-    conv: Annotated[Path | None, typer.Option(help="Kernel (out, in / groups, k) or (out, in / groups, k, k), .npy.")] = None,
+    conv: Annotated[
+        Path | None, typer.Option(help="Kernel (out, in / groups, k) or (out, in / groups, k, k), .npy.")
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Input size of the convolution, such as 8x8 or 100.")] = None,
     padding: Annotated[
         str, typer.Option(help="zero, circular, reflect or replicate ('same' width), 'valid', or a number of zeros.")
@@ -56,7 +58,8 @@ def _of_kernel(
         kernel, shape, stride=stride, padding=width, padding_mode=mode, dilation=dilation, groups=groups
     )
     record = bracket.to_json()
-    typer.echo(json_text(record) if json else f"{bracket.lower:.10g} <= norm <= {bracket.upper:.10g}   ({bracket.method})")
+    text = f"{bracket.lower:.10g} <= norm <= {bracket.upper:.10g}   ({bracket.method})"
+    typer.echo(json_text(record) if json else text)
 
 
 def _padding(said: str, kernel: tuple[int, ...], dilation: int) -> tuple[tuple[int, ...], str]:
@@ -74,10 +77,11 @@ def _padding(said: str, kernel: tuple[int, ...], dilation: int) -> tuple[tuple[i
 
 
 def _of_network(architecture: Path, weights: Path, json: bool) -> None:
+    from theory.norms.layers import layer_norms
+
     from simulations.cli._files import read_archive
     from simulations.cli._output import json_text
     from theory.architecture import read_architecture
-    from theory.norms.layers import layer_norms
 
     found = layer_norms(read_architecture(architecture), read_archive(weights))
     if json:

@@ -1,4 +1,4 @@
-"""Architectures: shapes and values against scipy and loops, folding leaves the function as it is, refusals are sentences."""
+"""Architectures: convolutions against scipy, folding leaves the function as it is, refusals are sentences."""
 
 from __future__ import annotations
 
@@ -12,9 +12,28 @@ from scipy.signal import correlate
 
 from theory import InvalidInput
 from theory.architecture import (
-    Activation, Add, Architecture, Attention, AvgPool, BatchNorm, Bias, Conv, Dropout, Flatten, GlobalAvgPool,
-    GlobalMaxPool, GraphBuilder, LayerNorm, Linear, MaxPool, fold, from_description, node_values, outputs,
-    read_architecture, to_description,
+    Activation,
+    Add,
+    Architecture,
+    Attention,
+    AvgPool,
+    BatchNorm,
+    Bias,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    GraphBuilder,
+    LayerNorm,
+    Linear,
+    MaxPool,
+    fold,
+    from_description,
+    node_values,
+    outputs,
+    read_architecture,
+    to_description,
 )  # fmt: skip
 
 MODES = {"zeros": "constant", "circular": "wrap", "reflect": "reflect", "replicate": "edge"}
@@ -199,7 +218,8 @@ def test_bad_descriptions_are_sentences(described, said):
 
 
 def test_bad_files(tmp_path):
-    for name, text, said in (("a.json", "{", "does not parse"), ("a.txt", "", "neither"), ("none.json", None, "cannot")):
+    cases = (("a.json", "{", "does not parse"), ("a.txt", "", "neither"), ("none.json", None, "cannot"))
+    for name, text, said in cases:
         path = tmp_path / name
         if text is not None:
             path.write_text(text)

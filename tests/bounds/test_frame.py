@@ -1,4 +1,4 @@
-"""The frame: grids never round down, their weights sum to 3/4, ramp means are those of the definition, symbols agree."""
+"""The frame: grids never round down, their weights sum to 3/4, ramp means are the definition, symbols agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from theory import InvalidInput
 from theory.architecture import (
-    Activation, Architecture, BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, outputs,
+    Activation,
+    Architecture,
+    BatchNorm,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    outputs,
 )  # fmt: skip
 from theory.bounds._frame import Margins, as_delta, choose_margin, index_cost, margins, mcdiarmid, round_up
 from theory.bounds._problem import Problem, Sample
@@ -150,9 +158,14 @@ def test_not_a_chain_says_why():
 )
 def test_bad_samples_are_sentences(data, said):
     architecture = net()
+    weights = architecture.random_weights(rng=0)
+
+    def whole():
+        problem = Problem(architecture, weights, data)
+        return problem.margins, problem.test_errors
+
     with pytest.raises(InvalidInput, match=said):
-        problem = Problem(architecture, architecture.random_weights(rng=0), data)
-        _ = problem.margins, problem.test_errors
+        whole()
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.1, math.nan, "x", True])

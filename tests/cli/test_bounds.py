@@ -74,7 +74,7 @@ def test_holdout(record):
 def test_the_table():
     done = call("bounds", *WHOLE, "--only", "group-norm,growth-function,pac-bayes-spectral")
     assert done.returncode == 0
-    assert "group-norm" in done.stdout and "refused" in done.stdout and "hold-out: error <= 0.0425" in done.stdout
+    assert "group-norm" in done.stdout and "refused" in done.stdout and "hold-out: error <= 0.0579" in done.stdout
 
 
 def test_formulas_need_no_weights():

@@ -2,8 +2,8 @@
 
 ``compare(architecture, weights, data)`` evaluates all that apply. One bound alone: ``get(name).evaluate(...)`` for the
 number, ``get(name).symbolic(architecture)`` for the formula, ``get(name).assumptions(architecture)`` for what must
-hold. ``certificates()`` hold with probability 1 - delta; ``published_forms()`` stand beside them as printed; what bounds
-nothing is in ``theory.bounds.measures``. Predictors that are no networks: ``theory.bounds.kernel``,
+hold. ``certificates()`` hold with probability 1 - delta; ``published_forms()`` stand beside them as printed; what
+bounds nothing is in ``theory.bounds.measures``. Predictors that are no networks: ``theory.bounds.kernel``,
 ``theory.bounds.nearest_neighbour``. Growth with the size of an architecture: ``scaling``; convolution against dense
 layers: ``sparse_dense_ratio``.
 """

@@ -35,7 +35,8 @@ def found(
 ) -> Found:  # fmt: skip
     """The parts of an additive bound, the complexity by its logarithm so that it may overflow."""
     return Found(
-        terms={"empirical": empirical, "complexity": safe_exp(log_complexity), "confidence": confidence, "union": union},
+        terms={"empirical": empirical, "complexity": safe_exp(log_complexity),
+               "confidence": confidence, "union": union},
         log10=log10_sum(empirical, confidence, union, log_term=log_complexity),
         quantities=quantities, margin=margin, notes=notes,
     )  # fmt: skip

@@ -183,7 +183,8 @@ def _choice(gamma: float, point: GridPoint, parts: Callable[..., tuple[float, fl
     empirical, log_complexity, confidence, union = parts(gamma, point)
     return Choice(
         gamma=gamma, point=point,
-        terms={"empirical": empirical, "complexity": safe_exp(log_complexity), "confidence": confidence, "union": union},
+        terms={"empirical": empirical, "complexity": safe_exp(log_complexity),
+               "confidence": confidence, "union": union},
         log10=log10_sum(empirical, confidence, union, log_term=log_complexity),
     )  # fmt: skip
 

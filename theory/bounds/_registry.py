@@ -20,13 +20,13 @@ _CERTIFICATES = (
     ("operator_frobenius", "OperatorFrobenius", False),
     ("convolutional", "Convolutional", False),
     ("path_norm", "PathNormBound", False),
-    ("covering", "Covering", False),
+    ("covering", "CoveringBound", False),
     ("parameter_net", "ParameterDudley", False),
     ("parameter_net", "ParameterNet", True),
     ("pac_bayes_spectral", "PacBayesSpectral", True),
     ("two_layer", "TwoLayer", False),
     ("growth_function", "GrowthFunction", False),
-    ("growth_function", "VCDimension", False),
+    ("vc_dimension", "VCDimension", False),
 )
 _PUBLISHED = (
     ("path_norm", "PathNormPublished", False),

@@ -55,8 +55,8 @@ class BoundReport:
 
     Attributes
     ----------
-    name, title, status, source : which bound; ``certificate`` (holds with probability at least 1 - delta, every constant
-        included) or ``published form`` (as printed, unchecked).
+    name, title, status, source : which bound; ``certificate`` (holds with probability at least 1 - delta, every
+        constant included) or ``published form`` (as printed, unchecked).
     terms : parts that add up to ``value``: ``empirical`` (mean ramp loss or share of small margins), ``complexity``,
         ``confidence`` (what delta costs), ``union`` (what choosing norms and margin after training costs).
     log10 : of the value, also where the value overflows to infinity.
@@ -127,8 +127,9 @@ class BoundReport:
         if self.n_needed is not None:
             lines.append(f"  {'below 1 at':<12}{self.n_needed:>14.3g}   samples (here n = {self.n})")
         if self.holdout is not None:
-            lines.append(f"  {'hold-out':<12}{self.holdout.upper:>14.6g}   ({self.holdout.errors} errors in {self.holdout.n})")
-        return "\n".join(lines + [f"  {'holds' if a.holds else 'FAILS'}: {a.name}" for a in self.assumptions])
+            h = self.holdout
+            lines.append(f"  {'hold-out':<12}{h.upper:>14.6g}   ({h.errors} errors in {h.n})")
+        return "\n".join([*lines, *(f"  {'holds' if a.holds else 'FAILS'}: {a.name}" for a in self.assumptions)])
 
     def __repr__(self) -> str:
         return f"BoundReport({self.name}: {self.value:.4g}, {self.status})"

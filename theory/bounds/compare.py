@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from theory.bounds._registry import all_bounds
+
 from theory._errors import InvalidInput, PreconditionError
 from theory.architecture import Architecture
 from theory.bounds._bound import Bound
 from theory.bounds._frame import as_delta, as_margin
 from theory.bounds._network import Weights
 from theory.bounds._problem import Data, Problem
-from theory.bounds._registry import all_bounds
 from theory.bounds._report import CERTIFICATE, BoundReport, HoldOut
 
 
@@ -77,11 +78,12 @@ class Comparison:
             f"{'union':>9} {'below 1 at n':>13}",
         ]
         for report in self.reports:
-            terms = [report.terms.get(k, math.nan) for k in ("empirical", "complexity", "confidence", "union")]
+            part = [report.terms.get(k, math.nan) for k in ("empirical", "complexity", "confidence", "union")]
             star = "* " if self.best is not None and report.name == self.best.name else "  "
             lines.append(
                 f"{star}{report.name:<22} {report.status:<15} {_number(report.value, report.log10):>10} "
-                f"{terms[0]:>10.4f} {_number(terms[1]):>11} {terms[2]:>11.4f} {terms[3]:>9.4f} {_count(report.n_needed):>13}"
+                f"{part[0]:>10.4f} {_number(part[1]):>11} {part[2]:>11.4f} {part[3]:>9.4f} "
+                f"{_count(report.n_needed):>13}"
             )
         for refusal in self.refused:
             lines.append(f"  {refusal.name:<22} {'refused':<15} {refusal.reason}")
