@@ -1,7 +1,8 @@
 r"""Counting what a piecewise-linear network can do to n labelled samples: no norm, no margin, any graph.
 
 .. math:: \mathrm{err} \le \widehat{\mathrm{err}} + \sqrt{\frac{2 \ln \Pi}{n}} + \sqrt{\frac{\ln(1/\delta)}{2 n}},
-          \quad \ln \Pi \le \min\Bigl\{\sum_i \ln\Bigl[2 \Bigl(\frac{2 e\, n k_i D_i}{W_i}\Bigr)^{W_i}\Bigr],\ n \ln 2\Bigr\}
+          \quad \ln \Pi \le \min\Bigl\{\sum_i \ln\Bigl[2 \Bigl(\frac{2 e\, n k_i D_i}{W_i}\Bigr)^{W_i}\Bigr],
+          \ n \ln 2\Bigr\}
 
 with probability at least 1 - delta, for all weights. Ties count as errors on both sides. Natural logarithms.
 

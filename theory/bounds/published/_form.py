@@ -52,7 +52,7 @@ class PublishedForm(Bound):
 
     status = PUBLISHED
     hard = False
-    meaning: dict[str, str] = {}  # noqa: RUF012
+    meaning: tuple[tuple[str, str], ...] = ()
 
     @abstractmethod
     def norms(self, problem: Problem) -> dict[str, float]:
@@ -85,7 +85,7 @@ class PublishedForm(Bound):
         complexity = self.complexity(network)
         return s.SymbolicBound(
             name=self.name, expression=s.R + complexity + self.confidence_form(network), complexity=complexity,
-            meaning={"R": "share of margins at most gamma" if self.hard else "mean ramp loss", **self.meaning},
+            meaning={"R": "share of margins at most gamma" if self.hard else "mean ramp loss", **dict(self.meaning)},
         )  # fmt: skip
 
     def compute(self, problem: Problem, delta: float, margin: float | None) -> Found:
@@ -108,12 +108,12 @@ def scores(network: Network) -> int:
 
 
 def log(value: float) -> float:
-    """ln, -inf at zero."""
+    """Natural logarithm, -inf at zero."""
     return math.log(value) if value > 0 else -math.inf
 
 
 def log_sum(logs: Iterable[float]) -> float:
-    """ln of a sum of exponentials."""
+    """Logarithm of a sum of exponentials."""
     return float(np.logaddexp.reduce(list(logs)))
 
 

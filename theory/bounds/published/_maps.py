@@ -15,7 +15,14 @@ from theory.bounds._problem import Problem
 from theory.bounds._report import Assumption
 from theory.bounds.pac_bayes_spectral import carries_one, homogenised
 from theory.norms import (
-    conv_spectral_norm, filter_norm_2_1, frobenius_norm, norm_1_inf, norm_2_1, spectral_norm, toeplitz_frobenius,
+    NormBracket,
+    conv_spectral_norm,
+    filter_norm_2_1,
+    frobenius_norm,
+    norm_1_inf,
+    norm_2_1,
+    spectral_norm,
+    toeplitz_frobenius,
     toeplitz_norm_2_1,
 )  # fmt: skip
 
@@ -82,7 +89,7 @@ def operator_norms(network: Network) -> list[float]:
             for layer in network.chain.layers]  # fmt: skip
 
 
-def _bracket(layer: Layer):  # noqa: ANN202
+def _bracket(layer: Layer) -> NormBracket:
     if layer.is_conv:
         return conv_spectral_norm(layer.weight, layer.input_shape[1:], **geometry(layer))
     return spectral_norm(layer.weight)
@@ -136,9 +143,8 @@ def plain_layers(network: Network) -> Assumption:
 def no_pools(network: Network) -> Assumption:
     """Nothing but activations between the layers."""
     bad = [layer.name for layer in network.chain.layers if layer.pools]
-    return Assumption(
-        name="no pooling between the layers", holds=not bad, reason=f"one follows {bad[0]!r}" if bad else "there is none"
-    )
+    reason = f"one follows {bad[0]!r}" if bad else "there is none"
+    return Assumption(name="no pooling between the layers", holds=not bad, reason=reason)
 
 
 def matrix_hypotheses(network: Network) -> tuple[Assumption, ...]:

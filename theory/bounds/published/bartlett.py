@@ -9,8 +9,9 @@ included), X_F^2 = sum ||x_i||^2, natural logarithms, ``R_A = (sum_l (t_l prod_{
 (their Lemma A.8 by the reference: norms and margin fixed before the sample), and post hoc (A.9)
 
 .. math:: \frac1n \sum_i \phi_\gamma(M_i) + \frac8n + \frac{144 \ln n \ln(2 W)}{\gamma n} (1 + X_F) \Bigl[\sum_l \bigl(
-          (\tfrac1L + t_l) \prod_{j \ne l} (\tfrac1L + s_j)\bigr)^{2/3}\Bigr]^{3/2} + \sqrt{\frac9{2 n}} \Bigl(\ln\frac1\delta
-          + \ln\frac{2 n}\gamma + 2 \ln(2 + X_F) + 2 \sum_l \ln(2 + L t_l) + 2 \sum_l \ln(2 + L s_l)\Bigr)^{1/2}
+          (\tfrac1L + t_l) \prod_{j \ne l} (\tfrac1L + s_j)\bigr)^{2/3}\Bigr]^{3/2}
+          + \sqrt{\frac9{2 n}} \Bigl(\ln\frac1\delta + \ln\frac{2 n}\gamma
+          + 2 \ln(2 + X_F) + 2 \sum_l \ln(2 + L t_l) + 2 \sum_l \ln(2 + L s_l)\Bigr)^{1/2}
 
 *published form*. Convolutions enter through their Toeplitz matrices, biases of dense networks as a unit of value 1.
 The ramp is given the constant 2/gamma (sqrt(2)/gamma would do), and the cover drops a ceiling: ``covering`` is the
@@ -26,7 +27,16 @@ from typing import TYPE_CHECKING
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import Assumption
-from theory.bounds.published._form import PublishedForm, listed, log, log_sum, numbered, replaced, replaced_logs, two_thirds_log
+from theory.bounds.published._form import (
+    PublishedForm,
+    listed,
+    log,
+    log_sum,
+    numbered,
+    replaced,
+    replaced_logs,
+    two_thirds_log,
+)  # fmt: skip
 from theory.bounds.published._maps import inputs, matrices, matrix_hypotheses, rms
 
 if TYPE_CHECKING:
@@ -67,7 +77,7 @@ class BartlettFixed(PublishedForm):
     name = "bartlett-fixed"
     title = "spectral norms, fixed class (Bartlett, Foster, Telgarsky A.8)"
     source = "published form; bartlett2017spectrally"
-    meaning = {"s_l": "spectral norms", "t_l": "sum of row lengths of W_l - M_l", "W": "largest width"}  # noqa: RUF012
+    meaning = (("s_l", "spectral norms"), ("t_l", "sum of row lengths of W_l - M_l"), ("W", "largest width"))
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """One layer after the other, homogeneous activations."""

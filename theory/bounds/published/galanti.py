@@ -43,7 +43,9 @@ def degrees(network: Network) -> list[int]:
     return found
 
 
-def norm_complexity(F: Sequence[float], kappa: Sequence[int], *, K: int, node_rms: float, n: int, gamma: float) -> float:
+def norm_complexity(
+    F: Sequence[float], kappa: Sequence[int], *, K: int, node_rms: float, n: int, gamma: float
+) -> float:
     """Logarithm of the complexity term; ``node_rms`` is ``sqrt(max_j mean_i ||z_j(x_i)||^2)``."""
     rho = float(np.logaddexp(math.fsum(map(log, F)), 0.0))  # ln(rho + 1)
     paths = math.fsum(map(math.log, kappa))
@@ -61,7 +63,7 @@ class Galanti(PublishedForm):
     title = "kernel norms of sparse networks (Galanti, Xu, Galanti, Poggio)"
     source = "published form; galanti2023norm"
     hard = True
-    meaning = {"F_l": "Frobenius norms of kernels", "node_rms": "largest root mean square of an input position"}  # noqa: RUF012
+    meaning = (("F_l", "Frobenius norms of kernels"), ("node_rms", "largest root mean square of an input position"))
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Kernels in a row, homogeneous activations, no biases, no pooling."""

@@ -57,7 +57,7 @@ class GolowichFrobenius(PublishedForm):
     name = "golowich-frobenius"
     title = "Frobenius norms, root of the depth (Golowich, Rakhlin, Shamir)"
     source = "published form; golowich2018size"
-    meaning = {"F_l": "Frobenius norms", "x_rms": "root mean squared length of the inputs"}  # noqa: RUF012
+    meaning = (("F_l", "Frobenius norms"), ("x_rms", "root mean squared length of the inputs"))
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """One layer after the other, homogeneous activations."""
@@ -92,7 +92,10 @@ class GolowichRows(PublishedForm):
     name = "golowich-rows"
     title = "(1,inf) norms (Golowich, Rakhlin, Shamir)"
     source = "published form; golowich2018size"
-    meaning = {"m_l": "largest absolute row sums", "column_rms": "largest root mean square of an input coordinate"}  # noqa: RUF012
+    meaning = (
+        ("m_l", "largest absolute row sums"),
+        ("column_rms", "largest root mean square of an input coordinate"),
+    )
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """One layer after the other, homogeneous activations."""

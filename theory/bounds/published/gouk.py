@@ -1,8 +1,8 @@
 r"""Bounds of gouk2021distance: distances from the initial weights, exponential in the depth, as a program has them.
 
 .. math:: K R = \frac{2^{L+1} K}{\sqrt n} \ln(d) \max_{i,j} |x_{ij}| \sum_l D_l \prod_{j \ne l} m_j, \qquad
-          K R = \frac{2^{L+1/2} K}{\sqrt n} x_{rms} \prod_l \frac{d_l^2 \sqrt{c_l}}{q_l} \sum_l \frac{D'_l \prod_{j \ne l} F_j}
-          {\prod_{j \le l} d_j \sqrt{c_j}}
+          K R = \frac{2^{L+1/2} K}{\sqrt n} x_{rms} \prod_l \frac{d_l^2 \sqrt{c_l}}{q_l}
+          \sum_l \frac{D'_l \prod_{j \ne l} F_j}{\prod_{j \le l} d_j \sqrt{c_j}}
 
 m_l the largest absolute row sum of the kernel and D_l that of its difference from the reference; F_l, D'_l the same
 with Frobenius norms; d inputs, d_l input side (1 for dense layers), c_l input channels, q_l stride, K scores (1 for
@@ -22,7 +22,14 @@ from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import Assumption
 from theory.bounds.published._form import (
-    PublishedForm, listed, log, log_sum, numbered, replaced, replaced_logs, scores,
+    PublishedForm,
+    listed,
+    log,
+    log_sum,
+    numbered,
+    replaced,
+    replaced_logs,
+    scores,
 )  # fmt: skip
 from theory.bounds.published._maps import distances, inputs, kernel_hypotheses, rms, sides
 from theory.norms import frobenius_norm, norm_1_inf
@@ -56,7 +63,11 @@ class GoukRows(PublishedForm):
     name = "gouk-rows"
     title = "(1,inf) distances from the start (Gouk, Hospedales, Pontil)"
     source = "published form; gouk2021distance"
-    meaning = {"m_l": "largest absolute row sums", "D_l": "those of the distances", "x_max": "largest input entry"}  # noqa: RUF012
+    meaning = (
+        ("m_l", "largest absolute row sums"),
+        ("D_l", "those of the distances"),
+        ("x_max", "largest input entry"),
+    )
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Kernels in a row, homogeneous activations, no biases, no pooling."""
@@ -96,7 +107,7 @@ class GoukFrobenius(PublishedForm):
     name = "gouk-frobenius"
     title = "Frobenius distances from the start (Gouk, Hospedales, Pontil)"
     source = "published form; gouk2021distance"
-    meaning = {"F_l": "Frobenius norms of kernels", "D_l": "Frobenius distances"}  # noqa: RUF012
+    meaning = (("F_l", "Frobenius norms of kernels"), ("D_l", "Frobenius distances"))
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Kernels in a row, homogeneous activations, no biases, no pooling."""
@@ -105,7 +116,8 @@ class GoukFrobenius(PublishedForm):
     def norms(self, problem: Problem) -> dict[str, float]:
         """Of kernels."""
         F = (frobenius_norm(layer.weight) for layer in problem.chain.layers)
-        return {**numbered("F", F), **numbered("D", map(frobenius_norm, distances(problem))), "x_rms": rms(inputs(problem))}
+        D = map(frobenius_norm, distances(problem))
+        return {**numbered("F", F), **numbered("D", D), "x_rms": rms(inputs(problem))}
 
     def log_complexity(self, network: Network, norms: dict[str, float], n: int, gamma: float) -> float:
         """``2 K R / gamma``."""

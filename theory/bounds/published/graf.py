@@ -4,9 +4,9 @@ With b_l = sum over outputs and kernel positions of the length over input channe
 of the map, W_l parameters, W the largest, H the harmonic number, natural logarithms, ``C_l = (4/gamma) x_rms b_l
 prod_{j != l} s_j``,
 
-.. math:: R \le \frac4n + \frac{12 H_{n-1}}{\sqrt n} \sqrt{\ln(2 W)} \Bigl(\sum_l \lceil C_l^{2/3} \rceil\Bigr)^{3/2}, \qquad
-          R \le \frac{12}{\sqrt n} \Bigl(\sum_l 2 W_l \bigl[\ln(1 + \lceil L^2 C_l^2 \rceil) + \psi(\lceil L^2 C_l^2 \rceil)
-          \bigr]\Bigr)^{1/2}
+.. math:: R \le \frac4n + \frac{12 H_{n-1}}{\sqrt n} \sqrt{\ln(2 W)} \Bigl(\sum_l \lceil C_l^{2/3} \rceil\Bigr)^{3/2},
+          \qquad R \le \frac{12}{\sqrt n} \Bigl(\sum_l 2 W_l \bigl[\ln(1 + \lceil L^2 C_l^2 \rceil)
+          + \psi(\lceil L^2 C_l^2 \rceil)\bigr]\Bigr)^{1/2}
 
 *published form*; the risk is ``mean ramp + 2 R + 3 sqrt(ln(2/delta) / (2n))`` without a union. Programs put ln n for
 H and leave the ceilings out. psi(x) = zeta(3/2)^{1/3} zeta(3/2, 1 + 1/x^2)^{2/3}, the Hurwitz zeta function: the
@@ -73,7 +73,7 @@ class GrafNorms(PublishedForm):
     name = "graf-norms"
     title = "distances of kernels, covering by norms (Graf et al.)"
     source = "published form; graf2022measuring"
-    meaning = {"s_l": "spectral norms of the maps", "b_l": "(2,1) distances of kernels from the reference"}  # noqa: RUF012
+    meaning = (("s_l", "spectral norms of the maps"), ("b_l", "(2,1) distances of kernels from the reference"))
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Kernels in a row, homogeneous activations, no biases, no pooling."""
@@ -123,7 +123,7 @@ class GrafParameters(GrafNorms):
         half, total = sp.Rational(3, 2), sp.Integer(0)
         for C, W in zip(_symbolic_capacities(network), _counts(network), strict=True):
             x = sp.ceiling(len(network.chain) ** 2 * C**2)
-            tail = sp.zeta(half) ** sp.Rational(1, 3) * sp.zeta(half, 1 + 1 / x**2) ** sp.Rational(2, 3)
+            tail = sp.zeta(half) ** sp.Rational(1, 3) * sp.zeta(half, 1 + 1 / sp.Max(x, 1) ** 2) ** sp.Rational(2, 3)
             total += 2 * W * (sp.log(1 + x) + sp.Piecewise((tail, x > 0), (0, True)))
         return 24 / sp.sqrt(s.n) * sp.sqrt(total)
 
@@ -138,7 +138,10 @@ def _capacities(network: Network, norms: dict[str, float], gamma: float) -> list
 
 
 def _symbolic_capacities(network: Network) -> list[sp.Expr]:
+    import sympy as sp
+
     from theory.bounds import _symbolic as s
 
-    L = len(network.chain)
-    return [4 / s.gamma * s.x_rms * v for v in replaced(s.layer_symbols("b", L), s.layer_symbols("s", L))]
+    # not declared positive: the ceiling of a capacity may be zero
+    b, S = ([sp.Symbol(f"{letter}_{i + 1}", nonnegative=True) for i in range(len(network.chain))] for letter in "bs")
+    return [4 / s.gamma * s.x_rms * v for v in replaced(b, S)]

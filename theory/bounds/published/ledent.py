@@ -61,7 +61,11 @@ class Ledent(PublishedForm):
     name = "ledent"
     title = "filters and patches, multi-class (Ledent, Mustafa, Lei, Kloft)"
     source = "published form; ledent2021norm"
-    meaning = {"a_l": "distances of filters", "s_l": "spectral norms", "B_l": "largest patch that layer l reads"}  # noqa: RUF012
+    meaning = (
+        ("a_l", "distances of filters"),
+        ("s_l", "spectral norms"),
+        ("B_l", "largest patch that layer l reads"),
+    )
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Kernels in a row, homogeneous activations, no biases, no pooling."""
@@ -74,7 +78,7 @@ class Ledent(PublishedForm):
         s[-1] = float(np.linalg.norm(problem.chain.layers[-1].weight, axis=1).max())
         B = problem.remember("largest patches", lambda: _patches(problem))
         if min(B) <= 0:
-            raise PreconditionError(f"{self.name} needs activations that do not vanish on the whole sample: a layer's do.")
+            raise PreconditionError(f"{self.name} needs activations that do not vanish on the sample: a layer's do.")
         return {**numbered("a", a), **numbered("s", s), **numbered("B", B)}
 
     def log_complexity(self, network: Network, norms: dict[str, float], n: int, gamma: float) -> float:

@@ -3,8 +3,8 @@ r"""Bound of lin2019generalization on the ramp losses of convolutional networks,
 With s_l the spectral norm of the map, F_l the Frobenius norm of the kernel, P_l its parameters, d_l the input side and
 q_l the stride,
 
-.. math:: R \le \frac{16}{\sqrt n} \Bigl[\frac{2 L^2}{\gamma} x_{rms} \sum_l P_l^2 \frac{d_l}{q_l} F_l \prod_{j \ne l} s_j
-          \Bigr]^{1/4}
+.. math:: R \le \frac{16}{\sqrt n} \Bigl[\frac{2 L^2}{\gamma} x_{rms} \sum_l P_l^2 \frac{d_l}{q_l} F_l
+          \prod_{j \ne l} s_j\Bigr]^{1/4}
 
 *published form*; the risk is ``mean ramp + 2 R + 3 sqrt(ln(2/delta) / (2n))`` without a union.
 """
@@ -43,7 +43,7 @@ class LinZhang(PublishedForm):
     name = "lin-zhang"
     title = "fourth root of norms and parameters (Lin, Zhang)"
     source = "published form; lin2019generalization"
-    meaning = {"s_l": "spectral norms of the maps", "F_l": "Frobenius norms of kernels"}  # noqa: RUF012
+    meaning = (("s_l", "spectral norms of the maps"), ("F_l", "Frobenius norms of kernels"))
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Kernels in a row, homogeneous activations, no biases, no pooling."""
