@@ -124,11 +124,13 @@ def _patches(problem: Problem) -> list[float]:
 
 
 def _largest(layer: Layer, z: np.ndarray) -> float:
-    squares = z**2
+    top = float(np.abs(z).max()) or 1.0  # squares of large weights would overflow
+    squares = (z / top) ** 2
     if not layer.is_conv:
-        return math.sqrt(float(squares.reshape(len(z), -1).sum(axis=1).max()))
+        return top * math.sqrt(float(squares.reshape(len(z), -1).sum(axis=1).max()))
     shape = {**geometry(layer), "groups": 1}
     window = Architecture.sequential(
         {"sum": Conv(1, layer.weight.shape[2:], bias=False, **shape)}, input_shape=layer.input_shape
     )
-    return math.sqrt(float(outputs(window, {"sum.weight": np.ones(window.parameters["sum.weight"])}, squares).max()))
+    ones = {"sum.weight": np.ones(window.parameters["sum.weight"])}
+    return top * math.sqrt(float(outputs(window, ones, squares).max()))
