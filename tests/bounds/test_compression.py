@@ -168,3 +168,6 @@ def test_refusals():
     odd = Architecture.sequential([Linear(3), Activation("mine", lipschitz=1.0), Linear(2)], input_shape=4)
     with pytest.raises(PreconditionError, match="only declared"):
         Compression().symbolic(odd)
+    huge = {key: value * 1e200 for key, value in DENSE.random_weights(rng=0).items()}
+    with pytest.raises(PreconditionError, match="weights below 1e37"):
+        Compression().evaluate(DENSE, huge, (np.ones((2, 4)), [0, 1]))

@@ -171,3 +171,6 @@ def test_refusals():
         with pytest.raises(InvalidInput) as caught:
             PacBayesKL(**bad)
         assert str(caught.value).endswith(".")
+    huge = {key: value * 1e200 for key, value in DENSE.random_weights(rng=0).items()}
+    with pytest.raises(PreconditionError, match="weights below 1e37"):
+        PacBayesKL().evaluate(DENSE, huge, (np.ones((2, 4)), [0, 1]))

@@ -43,3 +43,10 @@ def computable(network: Network) -> Assumption:
         name="activations that can be evaluated", holds=not unknown,
         reason=f"{unknown[0]!r} is only declared" if unknown else "all can",
     )  # fmt: skip
+
+
+def moderate(network: Network) -> Assumption:
+    """No weight so large that its square, or the float32 of a rounded one, overflows."""
+    arrays = [*network.named.values(), *(network.reference or {}).values()]
+    top = max((float(np.abs(array).max()) for array in arrays if array.size), default=0.0)
+    return Assumption(name="weights below 1e37", holds=top < 1e37, reason=f"the largest is {top:.3g}")

@@ -23,7 +23,7 @@ import numpy as np
 from theory._arrays import as_positive
 from theory._errors import InvalidInput
 from theory.bounds._bound import Bound, Found
-from theory.bounds._evaluate import computable, mistakes, multiplications
+from theory.bounds._evaluate import computable, mistakes, moderate, multiplications
 from theory.bounds._kl import SLACK, kl_inverse
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
@@ -108,10 +108,11 @@ class Compression(Bound):
         as_positive("most", self.most)
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
-        """Activations that can be evaluated; an architecture and a reference fixed before the sample."""
+        """Activations and weights that can be evaluated; an architecture and a reference fixed before the sample."""
         given = network.reference is not None
         return (
             computable(network),
+            moderate(network),
             Assumption(
                 name="a decoder fixed before the sample", holds=True,
                 reason="architecture" + (" and reference" if given else "") + " taken at your word",

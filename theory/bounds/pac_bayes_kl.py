@@ -29,7 +29,7 @@ import numpy as np
 from theory._arrays import as_count, as_floats, as_positive, as_real
 from theory._errors import InvalidInput
 from theory.bounds._bound import Bound, Found
-from theory.bounds._evaluate import computable, mistakes, multiplications
+from theory.bounds._evaluate import computable, mistakes, moderate, multiplications
 from theory.bounds._kl import SLACK, PriorScale, gaussian_kl, kl_inverse, prior_scale
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
@@ -117,12 +117,13 @@ class PacBayesKL(Bound):
             raise InvalidInput("noise must hold at least one level, all of them positive.")
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
-        """Activations that can be evaluated; a cost within the stated limit; a reference independent of the sample."""
+        """Activations and weights that can be evaluated; a cost within the stated limit; a reference independent of the sample."""
         cost = self._cost(network)
         said = f"about {cost:.1e}" + ("; raise the argument most to wait for it" if cost > self.most else "")
         given = network.reference is not None
         return (
             computable(network),
+            moderate(network),
             Assumption(name=f"at most {self.most:.1e} operations", holds=cost <= self.most, reason=said),
             Assumption(
                 name="a prior mean fixed independently of the sample", holds=True,
