@@ -30,6 +30,18 @@ _CERTIFICATES = (
 )
 _PUBLISHED = (
     ("path_norm", "PathNormPublished", False),
+    ("published", "BartlettFixed", False),
+    ("published", "BartlettPostHoc", False),
+    ("published", "GolowichFrobenius", False),
+    ("published", "GolowichRows", False),
+    ("published", "Galanti", False),
+    ("published", "GrafNorms", False),
+    ("published", "GrafParameters", False),
+    ("published", "Ledent", False),
+    ("published", "LinZhang", False),
+    ("published", "GoukRows", False),
+    ("published", "GoukFrobenius", False),
+    ("published", "Xu", False),
 )
 
 
