@@ -117,7 +117,7 @@ class PacBayesKL(Bound):
             raise InvalidInput("noise must hold at least one level, all of them positive.")
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
-        """Activations and weights that can be evaluated; a cost within the stated limit; a reference independent of the sample."""
+        """Activations and weights that can be evaluated, a cost within the limit, a reference not of the sample."""
         cost = self._cost(network)
         said = f"about {cost:.1e}" + ("; raise the argument most to wait for it" if cost > self.most else "")
         given = network.reference is not None
