@@ -7,9 +7,10 @@ import pytest
 from scipy.integrate import quad
 
 from theory._errors import InvalidInput, PreconditionError
-from theory.architecture import Activation, Architecture, Linear, outputs
+from theory.architecture import Activation, Architecture, Flatten, Linear, outputs
 from theory.bounds._kl import kl
 from theory.bounds._problem import Problem
+from theory.bounds.covering import CoveringBound
 from theory.bounds.parameter_net import ParameterDudley, ParameterNet, log_integral
 
 from .test_covering import NETS, initial, trained
@@ -136,6 +137,22 @@ def test_refusals():
         ParameterNet(radius=-1.0)
     with pytest.raises(PreconditionError, match="radius"):
         ParameterNet().symbolic(net)
+
+
+def test_huge_inputs_keep_the_symbolic_form():
+    weights, (X, y) = trained(NETS["dense"])
+    problem = Problem(NETS["dense"], weights, (1e60 * X, y))
+    report = ParameterDudley().report(problem, 0.1, 1.0)
+    value = float(ParameterDudley().symbolic_form(problem).evaluate(report.quantities))
+    assert value == pytest.approx(report.value, rel=1e-12)
+
+
+def test_a_network_without_weights_is_refused():
+    net = Architecture.sequential([Flatten()], input_shape=(2, 2))
+    data = (np.ones((3, 2, 2)), [0, 1, 2])
+    for bound in (*BOUNDS, CoveringBound()):
+        with pytest.raises(PreconditionError, match="a layer with weights"):
+            bound.evaluate(net, {}, data)
 
 
 def test_zero_weights():

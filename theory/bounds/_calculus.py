@@ -203,6 +203,14 @@ def log_fixed(net: Scored) -> float:
     return sum(log_of(fixed_lipschitz(n)) for n in net.graph.nodes if n not in net.layers)
 
 
+def has_weights(network: Network) -> Assumption:
+    """There is something to cover."""
+    count = len(scored(network).layers)
+    return Assumption(
+        name="a layer with weights", holds=count > 0, reason=f"there are {count}" if count else "there is none"
+    )
+
+
 def known_at_zero(network: Network) -> Assumption:
     """Every activation's value at zero is known."""
     operations = [node.operation for node in network.graph.nodes]

@@ -35,6 +35,7 @@ from theory.bounds import _symbolic as sym
 from theory.bounds._bound import Bound, Found, found
 from theory.bounds._calculus import (
     Scored,
+    has_weights,
     known_at_zero,
     log_fixed,
     log_of,
@@ -88,7 +89,7 @@ class CoveringBound(Bound):
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Operations, activations and paddings."""
-        return lipschitz(network), known_at_zero(network), _taps_read_once(network)
+        return has_weights(network), lipschitz(network), known_at_zero(network), _taps_read_once(network)
 
     def symbolic_form(self, network: Network) -> sym.SymbolicBound:
         """With x_rms, j and the ratios' indices i_l; or S_l, B_l, j and the indices of s_l, t_l, u_l."""

@@ -28,12 +28,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import sympy as sp
+from sympy.codegen.cfunctions import log1p
 
 from theory._arrays import as_positive
 from theory.bounds import _symbolic as sym
 from theory.bounds._bound import Bound, Found, found
 from theory.bounds._calculus import (
     Scored,
+    has_weights,
     known_at_zero,
     log_fixed,
     log_of,
@@ -101,7 +103,7 @@ class _ParameterBound(Bound):
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Operations and activations."""
-        return lipschitz(network), known_at_zero(network)
+        return has_weights(network), lipschitz(network), known_at_zero(network)
 
     def symbolic_form(self, network: Network) -> sym.SymbolicBound:
         """With j and the norm of the inputs; or S_l, B_l, j and the indices i_b of the beta_b."""
@@ -127,7 +129,7 @@ class _ParameterBound(Bound):
         cost = sp.Add(*(sym.grid_cost(index) for index in indices))
         return sym.SymbolicBound(
             name=self.name, expression=self.formula(net, sizes, products, cost)[0],
-            complexity=self.formula(net, sizes, plain, sp.Integer(0))[1],
+            complexity=self.formula(net, sizes, plain, sp.Integer(0))[1].replace(log1p, lambda x: sp.log(1 + x)),
             meaning={
                 "beta_b": "distance of a block from its reference", "s_l": "operator norm",
                 "S_l": "Lipschitz constant from layer l to the scores", "B_l": "norm of its input",
@@ -326,4 +328,5 @@ def log_integral(log_a: np.ndarray) -> np.ndarray:
 
 
 def _g(a: sp.Expr) -> sp.Expr:
-    return sp.log(1 + a) + a * sp.log(1 + 1 / a)
+    # a may exceed 1e40, where 1 + 1/a is 1 in the digits of the symbolic form
+    return sp.log(1 + a) + a * log1p(1 / a)

@@ -17,6 +17,7 @@ from theory.architecture import (
     Architecture,
     AvgPool,
     Conv,
+    Dropout,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
@@ -164,7 +165,7 @@ def _node(node: Node, named: Mapping[str, np.ndarray], reads: list[_Scaled], q: 
             shape = (1,) * (out.ndim - 1) + (-1,) if isinstance(op, Linear) else (1, -1, *(1,) * axes)
             bias = _power(b, q)
             return found + _Scaled(np.broadcast_to(bias.mantissa.reshape(shape), out.shape), bias.exponent)
-        case Activation():
+        case Activation() | Dropout():
             return z
         case Add():
             for other in reads[1:]:
