@@ -112,6 +112,28 @@ def test_one_layer_in_closed_form():
     assert report.terms["confidence"] + report.terms["union"] == pytest.approx(union, rel=1e-12)
 
 
+def test_two_biased_layers_in_closed_form():
+    net = Architecture.sequential([Linear(3), Activation("tanh"), Linear(1)], input_shape=2)
+    rng = np.random.default_rng(5)
+    weights, X = {k: rng.normal(size=s) for k, s in net.parameters.items()}, rng.normal(size=(30, 2))
+    found = CoveringBound().evaluate(net, weights, (X, np.ones(30)), margin=1.0)
+    q = {key: 1.05**value for key, value in found.quantities.items() if key[0] in "ijkh"}
+    W, V = weights["linear1.weight"], weights["linear2.weight"]
+    for key, value in {
+        "i_1": np.linalg.norm(W, 2), "i_2": np.linalg.norm(V), "k_1": np.linalg.norm(W, axis=1).sum(),
+        "k_2": np.linalg.norm(V), "h_1": np.abs(weights["linear1.bias"]).sum(), "h_2": abs(weights["linear2.bias"][0]),
+    }.items():  # fmt: skip
+        assert value <= q[key] <= 1.05 * value * (1 + 1e-9)
+    x = math.sqrt((X**2).sum() / 30)
+    first = q["i_2"] * (q["k_1"] * x + q["h_1"]) * math.sqrt(math.log(2 * 9))
+    second = (q["k_2"] * (q["i_1"] * x + q["h_1"]) + q["h_2"]) * math.sqrt(math.log(2 * 4))
+    K_0 = math.sqrt(2 * 30) * q["j"] * (first ** (2 / 3) + second ** (2 / 3)) ** 1.5
+    assert found.terms["complexity"] == pytest.approx(24 * K_0 / 30, rel=1e-12)  # 12 K_0 > n
+    cost = sum(math.log(2 * (abs(i) + 1) * (abs(i) + 2)) for k, i in found.quantities.items() if k[0] in "ijkh")
+    whole = found.terms["confidence"] + found.terms["union"]
+    assert whole == pytest.approx(3 * math.sqrt((math.log(100) + cost) / 60), rel=1e-12)
+
+
 def test_maurey_sampling_of_a_kernel():
     rng = np.random.default_rng(1)
     K, x = rng.normal(size=(2, 3, 3)), rng.normal(size=(5, 3, 7))

@@ -155,6 +155,20 @@ def test_one_hidden_layer_is_never_above_the_bound():
         assert report.terms["complexity"] == pytest.approx(2 * kappa * bound, rel=1e-12)
 
 
+def test_several_classes_are_never_above_the_bound():
+    rng = np.random.default_rng(4)
+    n, K = 4, 3
+    X = rng.normal(size=(n, 2))
+    hidden = np.maximum(critical(X) @ X.T, 0)
+    each = np.abs(signs(n) @ hidden.T).max(axis=1)  # one sign vector per class, independent
+    exact = np.maximum.reduce(np.meshgrid(*[each] * K)).mean() / n
+    bound = math.sqrt(2 * (X**2).mean(axis=0).max() * math.log(2 * 2 * 2 * K) / n)
+    assert 0.2 * bound < exact <= bound
+    net = Architecture.sequential([Linear(2, bias=False), Activation("relu"), Linear(K, bias=False)], input_shape=2)
+    report = PathNormBound().evaluate(net, net.random_weights(rng=rng), (X, [0, 1, 2, 0]), margin=1.0)
+    assert report.terms["complexity"] == pytest.approx(4 * 1.05 ** report.quantities["j"] * bound, rel=1e-12)
+
+
 def test_maximum_of_inputs_is_never_above_the_bound():
     rng = np.random.default_rng(2)
     n = 6
