@@ -109,6 +109,19 @@ def test_symbolic_is_numeric(name, bias):
         assert form.latex() and {s.name for s in form.expression.free_symbols} <= {*form.meaning}
 
 
+def test_symbolic_is_numeric_where_rows_decide():
+    """One long row among twenty: the sum of lengths is hardly above the Frobenius norm."""
+    last = np.random.default_rng(0).standard_normal((20, 6)) * np.geomspace(1, 1e-6, 20)[:, None]
+    p = problem([*NETS["dense"][0][:-1], Linear(20, bias=False)], 4, **{"linear3.weight": last})
+    for bound in (Frobenius(), OperatorFrobenius()):
+        report = bound.report(p, 0.03)
+        form = bound.symbolic_form(p)
+        assert abs(float(form.evaluate(report.quantities)) / report.value - 1) < 1e-12
+        (rows,) = [e for e in form.expression.args if "j_rows" in {s.name for s in e.free_symbols}]
+        value = rows.subs({s: report.quantities[s.name] for s in rows.free_symbols})
+        assert float(value) == pytest.approx(report.value, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", ["dense", "one score", "conv", "global"])
 def test_grid_points_are_not_below_what_they_stand_for(name):
     p = problem(*NETS[name])
@@ -311,6 +324,16 @@ def test_convolutions_are_their_matrices(mode):
         assert row_norms(p) == pytest.approx(row_norms(q), rel=1e-9)
     true = np.linalg.norm(A, 2)
     assert true * (1 - 1e-12) <= map_spectral(p, 0) <= 1.02 * true
+
+
+def test_operator_norm_of_a_convolution_with_its_bias():
+    p = problem([Conv(3, 3, padding=1), RELU, Conv(2, 3), RELU, Flatten(), Linear(1)], (2, 5))
+    first = p.chain.layers[0]
+    T = toeplitz_matrix(first.weight, 5, padding=1).toarray()
+    bias = np.repeat(first.bias, 5)
+    true = np.linalg.norm(np.block([[T, bias[:, None]], [np.zeros(10), 1.0]]), 2)
+    blocks = np.linalg.norm([[np.linalg.norm(T, 2), np.linalg.norm(bias)], [0, 1]], 2)
+    assert true <= blocks <= map_spectral(p, 0) <= 1.02 * blocks
 
 
 @pytest.mark.parametrize("pool", [AvgPool(2), AvgPool(3, 2, 1, count_include_pad=False), GlobalAvgPool()])
