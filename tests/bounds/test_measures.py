@@ -34,7 +34,9 @@ from theory.bounds.measures import (
     noise_sigma,
 )  # fmt: skip
 from theory.bounds.measures._sample import weighted_nodes
+from theory.bounds.measures.all_layer_margin import _Search
 from theory.bounds.measures.cushions import _jacobian_squares, cushions
+from theory.bounds.measures.jiang import tenth_percentile
 from theory.norms import toeplitz_matrix
 
 CONV = Architecture.sequential(
@@ -124,6 +126,36 @@ def test_two_scalar_layers_have_a_closed_form(w1, w2, x):
     # the score is (w1 + d1) x (w2 +- d2): zero where one factor is
     assert found.first_order[0] == pytest.approx(w1 * w2 / math.hypot(w1, w2), rel=1e-12)
     assert min(w1, w2) * (1 - 1e-9) <= found.upper[0] <= min(w1, w2) * 1.01
+
+
+def test_single_layers_and_rounds_shorten_what_is_found():
+    weights = {"linear1.weight": [[3.0]], "linear2.weight": [[4.0]]}
+    problem = Problem(dense(1, 1, 1, act="identity"), weights, ([[2.0]], [1]))
+    # the ray of the first-order solution alone reaches zero at 5 * 3 / 4
+    assert all_layer_margins(problem, rounds=0, starts=0).upper[0] == pytest.approx(3, rel=1e-3)
+    problem = problem_of(dense(2, 3, 2, bias=True), 4, n=3)
+    without, with_rounds = (all_layer_margins(problem, rounds=r, starts=0).upper for r in (0, 4))
+    assert (with_rounds <= without).all() and with_rounds[1] < 0.99 * without[1]
+
+
+def test_rays_follow_the_gradient_of_the_perturbed_network():
+    problem = problem_of(dense(3, 4, 5, 1, bias=True, act="tanh"), 2, n=2)
+    layers = weighted_nodes(problem.graph)
+    search = _Search(problem.graph, problem.named, problem.X, problem.y, layers)
+    rng, h = np.random.default_rng(0), 1e-6
+    delta = {node.name: 0.3 * rng.standard_normal((2, *node.shape)) for node in layers}
+    _, (ray,) = search.nearest(delta, search.values(delta), [search.layers])
+    gradient = {name: np.zeros_like(part) for name, part in delta.items()}
+    for name, part in delta.items():
+        for k in range(part.shape[1]):
+            step = h * np.eye(part.shape[1])[k]
+            up, down = (search.margin(search.values({**delta, name: part + s * step})) for s in (1, -1))
+            gradient[name][:, k] = (up - down) / (2 * h)
+    a, b = (np.concatenate(list(d.values()), axis=1) for d in (ray, gradient))
+    d = np.concatenate(list(delta.values()), axis=1)
+    # the nearest zero of M + G (x - delta) is along G
+    wanted = ((b * d).sum(axis=1) - search.margin(search.values(delta))) / (b**2).sum(axis=1)
+    np.testing.assert_allclose(a, wanted[:, None] * b, rtol=1e-5, atol=1e-8)
 
 
 def test_no_shorter_perturbation_is_found_by_random_search_but_longer_ones_are():
@@ -237,7 +269,7 @@ def test_random_probes_are_unbiased():
 
 
 def test_cushions_ignore_the_scale_of_layers():
-    problem = problem_of(dense(3, 5, 4, 2))
+    problem = problem_of(dense(3, 9, 8, 2), 1)
     scaled = {k: 7.0 * v if k == "linear2.weight" else v for k, v in problem.weights.items()}
     other = Problem(problem.architecture, scaled, (problem.X, problem.y))
     a, b = cushions(problem), cushions(other)
@@ -245,6 +277,9 @@ def test_cushions_ignore_the_scale_of_layers():
     np.testing.assert_allclose(a.interlayer, b.interlayer, rtol=1e-12)
     capacity = [by_name(measures_of(p, names=["cushion-capacity"]))["cushion-capacity"] for p in (problem, other)]
     assert capacity[0] == pytest.approx(capacity[1], rel=1e-10)  # outputs and margins both grow sevenfold
+    assert np.isfinite(capacity[0])
+    scale = 3 * a.contraction * a.largest_output / tenth_percentile(problem)
+    assert capacity[0] == pytest.approx((scale / a.layer / a.interlayer) @ (scale / a.layer / a.interlayer), rel=1e-10)
 
 
 # the face
