@@ -336,6 +336,17 @@ def test_layer_normalisation_is_refused_by_name_and_left_out_otherwise():
             measures_of(problem, names=[family])
 
 
+def test_a_network_that_is_only_declared_has_norms():
+    net = dense(3, 4, 2, act="identity")
+    problem = problem_of(net)
+    declared = Architecture.sequential([Linear(4), Activation("mine", lipschitz=1.0), Linear(2)], input_shape=3)
+    weights = declared.random_weights(rng=0)
+    sample = Sample(X=problem.X, y=problem.y, outputs=problem.outputs)
+    assert {m.family for m in measures(declared, weights, sample)} == {"norms"}
+    with pytest.raises(PreconditionError, match="only declared"):
+        measures(declared, weights, sample, names=["pac-bayes"])
+
+
 def test_inputs_are_not_changed():
     problem = problem_of(CONV)
     before = {k: v.copy() for k, v in problem.weights.items()}

@@ -1,5 +1,6 @@
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +8,10 @@ from hypothesis import strategies as st
 
 from theory import InvalidInput, PreconditionError
 from theory.architecture import Activation, Architecture, Conv, Flatten, Linear, outputs
-from theory.bounds._frame import margins
+from theory.bounds._frame import index_cost, margins
+from theory.bounds._kl import kl_inverse
 from theory.bounds._problem import Problem
-from theory.bounds.pac_bayes_spectral import PacBayesSpectral, divergence, homogenised, sized
+from theory.bounds.pac_bayes_spectral import PacBayesSpectral, deviation_index, divergence, homogenised, sized
 
 BALL = 3.0
 
@@ -129,6 +131,63 @@ def test_rescaling_layers_changes_nothing(a, b):
     scaled = {"linear1.weight": weights["linear1.weight"] * a, "linear2.weight": weights["linear2.weight"] * b}
     again = bound.evaluate(net, scaled, (X, y), margin=0.4 * a * b)
     assert first.value < 1 and again.value == pytest.approx(first.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("margin", ["best", 0.3])
+def test_symbolic_form_around_a_reference(case, margin):
+    net, weights, X, y = setting(**case)
+    start = {k: v * 0.999 for k, v in weights.items()}
+    problem = Problem(net, weights, (X, y), start)
+    report = PacBayesSpectral(radius=BALL).report(problem, 0.05, margin)
+    symbolic = PacBayesSpectral(radius=BALL).symbolic_form(problem)
+    assert float(symbolic.evaluate(report.quantities)) == pytest.approx(report.value, rel=1e-12)
+    assert sum(report.terms.values()) == pytest.approx(report.value, rel=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_frozen_network_costs_its_grids_only(case):
+    net, weights, X, y = setting(**case)
+    report = PacBayesSpectral(radius=BALL).evaluate(net, weights, (X, y), 0.05, 0.2, reference=weights)
+    cost = math.log(4) + math.log(2 * math.sqrt(len(X)) / 0.05) + index_cost(0) + index_cost(report.quantities["j"])
+    share = Problem(net, weights, (X, y)).margins.share(0.2)
+    assert report.value == pytest.approx(float(kl_inverse(share, cost / len(X))), rel=1e-12)
+    assert report.terms["complexity"] < 1e-12
+
+
+@pytest.mark.parametrize("s", [[2.0, 3.0], [0.5], [1e-3, 7.0, 40.0], [0.0, 1.0], [1e90, 1e90]])
+@pytest.mark.parametrize("move", [1e-3, 1.0, 50.0])
+def test_deviations_are_the_largest_of_their_grid(s, move):
+    j = deviation_index(s, 1.7, math.log(move))
+
+    def moved(sigma):
+        with mpmath.workdps(300):
+            raised = [mpmath.mpf(max(v, 1e-30)) for v in s]
+            return 1.7 * (mpmath.fprod(v + sigma for v in raised) - mpmath.fprod(raised))
+
+    base = mpmath.mpf(21) / 20
+    assert moved(base ** -j) <= move < moved(base ** -(j - 1))
+
+
+def test_noise_around_the_trained_layers_moves_no_margin_by_half():
+    net, weights, X, y = setting(K=4, bias=True, n=100)
+    problem = Problem(net, weights, (X, y))
+    layers, gamma = homogenised(problem.chain), 0.5
+    S = [np.linalg.norm(W, 2) for W in layers]
+    sigma = 1.05 ** -deviation_index(S, math.hypot(BALL, 1), math.log(gamma / (2 * math.sqrt(2))))
+    rng, inputs, worst = np.random.default_rng(0), np.column_stack([X, np.ones(len(X))]), 0.0
+
+    def run(matrices):
+        z = inputs
+        for W in matrices[:-1]:
+            z = np.maximum(z @ W.T, 0)
+        return margins(z @ matrices[-1].T, y)
+
+    for trial in range(40):
+        noise = [rng.standard_normal(W.shape) if trial % 2 else W for W in layers]
+        moved = [W + sigma * N / np.linalg.norm(N, 2) for W, N in zip(layers, noise, strict=True)]
+        worst = max(worst, np.abs(run(moved) - run(layers)).max())
+    assert 0 < worst <= gamma / 2
 
 
 def test_a_common_shift_of_the_last_rows_changes_nothing():

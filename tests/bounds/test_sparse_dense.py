@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 
 from theory._errors import InvalidInput, PreconditionError
-from theory.architecture import Activation, Architecture, AvgPool, BatchNorm, Conv, Flatten, Linear, MaxPool
+from theory.architecture import Activation, Architecture, AvgPool, Conv, Flatten, Linear, MaxPool
 from theory.bounds._problem import Problem
 from theory.bounds.convolutional import Convolutional
 from theory.bounds.frobenius import Frobenius
@@ -22,8 +22,8 @@ RELU = Activation("relu")
 def vgg(size, K, *, pools=True):
     ops = []
     for width in (4, 8):
-        ops += [Conv(width, 3, padding=1), BatchNorm(), RELU] + [AvgPool(2)] * pools
-    return Architecture.sequential([*ops, Flatten(), Linear(K)], input_shape=(3, size, size))
+        ops += [Conv(width, 3, padding=1, bias=False), RELU] + [AvgPool(2)] * pools
+    return Architecture.sequential([*ops, Flatten(), Linear(K, bias=False)], input_shape=(3, size, size))
 
 
 @pytest.mark.parametrize("K", [1, 2, 10])
@@ -64,13 +64,15 @@ def test_the_ratio_is_that_of_the_bounds():
 
 
 def test_kernels_of_full_size_are_dense():
-    net = Architecture.sequential([Conv(4, 5), RELU, Flatten(), Linear(3)], input_shape=(2, 5, 5))
+    ops = [Conv(4, 5, bias=False), RELU, Flatten(), Linear(3, bias=False)]
+    net = Architecture.sequential(ops, input_shape=(2, 5, 5))
     assert sparse_dense_ratio(net).ratio == pytest.approx(1, rel=1e-15)
 
 
 def test_scaling_with_the_size_of_the_image():
     """Per doubling of the side: (kappa_1/P_0)^(1/2), P_1^(-1/2), P_2^(-1/2) each halve; the last kappa doubles."""
-    ops = [Conv(4, 3, padding=1), RELU, Conv(4, 3, padding=1), RELU, Flatten(), Linear(1)]
+    conv = Conv(4, 3, padding=1, bias=False)
+    ops = [conv, RELU, conv, RELU, Flatten(), Linear(1, bias=False)]
     nets = [Architecture.sequential(ops, input_shape=(1, s, s)) for s in (32, 64)]
     small, large = map(sparse_dense_ratio, nets)
     logs = [math.log(8 * found.values["N_1"]) for found in (small, large)]

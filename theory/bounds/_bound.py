@@ -118,7 +118,7 @@ class Bound(ABC):
             name=self.name, title=self.title, status=self.status, source=self.source,
             terms=result.terms, log10=result.log10, margin=result.margin, quantities=result.quantities,
             assumptions=assumptions, notes=result.notes, n=problem.n, delta=level,
-            n_needed=self.symbolic_form(problem).n_needed(result.quantities), holdout=problem.holdout(level),
+            n_needed=_n_needed(self.symbolic_form(problem), result.quantities), holdout=problem.holdout(level),
         )  # fmt: skip
 
     def check(self, network: Network) -> tuple[Assumption, ...]:
@@ -135,3 +135,10 @@ class Bound(ABC):
 
 def _network(architecture: Architecture, weights: Weights | None, reference: Weights | None) -> Network:
     return Network.placeholder(architecture) if weights is None else Network(architecture, weights, reference)
+
+
+def _n_needed(form: SymbolicBound, quantities: Mapping[str, float]) -> float | None:
+    """From where the bound is below 1; None for inverted relative entropies, which are below 1 at any n."""
+    from theory.bounds._symbolic import kl_inverse
+
+    return None if form.expression.has(kl_inverse) else form.n_needed(quantities)

@@ -36,7 +36,7 @@ class Layer:
     ----------
     name : of the node.
     operation : Linear, Conv, or Scale (a diagonal map).
-    weight, bias : (out, in), (O, C / groups, *kernel) or (C,); bias (out), or None where absent or zero.
+    weight, bias : (out, in), (O, C / groups, *kernel) or (C,); bias (out), or None where the architecture has none.
     reference, reference_bias : of the same shapes, or None for zero.
     input_shape, output_shape : of the linear map, per sample.
     activation : the activation that follows, or None (as after the last layer).
@@ -101,7 +101,7 @@ class Chain:
 
     @property
     def has_bias(self) -> bool:
-        """Whether any layer has a bias that is not zero."""
+        """Whether the architecture gives any layer a bias."""
         return any(layer.bias is not None for layer in self.layers)
 
     @property
@@ -161,9 +161,8 @@ def _layer(node: Node, named: Mapping[str, np.ndarray], reference: Mapping[str, 
     def get(source: Mapping[str, np.ndarray] | None, key: str) -> np.ndarray | None:
         return None if source is None else source.get(f"{node.name}.{key}")
 
+    # a declared bias counts even where training left it at zero: the class was fixed before the sample
     bias, reference_bias = get(named, "bias"), get(reference, "bias")
-    if bias is not None and not bias.any() and (reference_bias is None or not reference_bias.any()):
-        bias = reference_bias = None
     return {
         "name": node.name, "operation": node.operation, "weight": get(named, "weight"), "bias": bias,
         "reference": get(reference, "weight"), "reference_bias": reference_bias,

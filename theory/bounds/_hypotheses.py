@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from theory.architecture import Activation, Attention, GlobalMaxPool, LayerNorm, MaxPool
 from theory.bounds._network import Network
 from theory.bounds._report import Assumption
@@ -57,9 +55,9 @@ def lipschitz(network: Network) -> Assumption:
 
 
 def no_bias(network: Network) -> Assumption:
-    """No bias, nor a normalisation whose shift does not vanish."""
-    bad = [key for key, value in network.named.items() if key.endswith(".bias") and np.any(value)]
-    return Assumption(name="no biases", holds=not bad, reason=f"{bad[0]!r} is not zero" if bad else "all are zero")
+    """No bias, nor a normalisation; one that training left at zero counts, since the class was fixed before."""
+    bad = [key for key in network.named if key.endswith(".bias")]
+    return Assumption(name="no biases", holds=not bad, reason=f"{bad[0]!r} is one" if bad else "there are none")
 
 
 def no_reference(network: Network) -> Assumption:

@@ -64,7 +64,7 @@ def peeling_hypotheses(network: Network, *, ordered_pools: bool = True) -> tuple
 def carries_one(network: Network) -> Assumption:
     """Biases ride on a coordinate that is 1 throughout: every activation maps 1 to 1."""
     name = "activations that map 1 to 1 where there are biases"
-    if not any(key.endswith(".bias") and np.any(value) for key, value in network.named.items()):
+    if not any(key.endswith(".bias") for key in network.named):
         return Assumption(name=name, holds=True, reason="there are no biases")
     bad = [n.operation.name for n in network.graph.nodes
            if isinstance(n.operation, Activation) and n.operation.facts.at_one != 1]  # fmt: skip

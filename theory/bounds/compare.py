@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from theory.bounds._registry import all_bounds
-
 from theory._errors import InvalidInput, PreconditionError
 from theory.architecture import Architecture
 from theory.bounds._bound import Bound
 from theory.bounds._frame import as_delta, as_margin
 from theory.bounds._network import Weights
 from theory.bounds._problem import Data, Problem
+from theory.bounds._registry import all_bounds
 from theory.bounds._report import CERTIFICATE, BoundReport, HoldOut
 
 

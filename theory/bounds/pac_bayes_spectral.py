@@ -21,6 +21,12 @@ most (KL + H(Z)) / Z <= 2 KL + 2 ln 2. On the event, layer by layer, ``||f_{W+U}
 ||U_l||) - beta^L) <= B P ((1 + u)^L - 1) = 1 / (2 c)``: every margin moves by at most 1/2. PAC-Bayes (maurer2004note)
 for the loss 1{M <= 1/2}, between 1{M <= 0} and 1{M <= 1}, is the claim.
 
+Around a reference M, independent of the sample, nothing may be rescaled (M would move with the weights). The
+deviations are sigma / tau_l with sigma = a^-j the largest of its grid for which B (prod(s_l + sigma) - prod s_l) <=
+gamma / (2 c), the margin is a^i (times the given one), prior and loss depend on i and j alone, and
+
+.. math:: \mathrm{KL} = \frac{a^{2 j}}{2} \sum_l \tau_l^2 \|W_l - M_l\|_F^2, \qquad w_j \to w_i w_j.
+
 Against the printed form (prior by the maximal width, h ln h, perturbation by e^2): the difference of products replaces
 e and the condition ``||U_l|| <= s_l / L``; each layer has its own deviation.
 """
@@ -32,12 +38,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import brentq
 
 from theory._arrays import as_positive
 from theory.bounds._bound import Bound, Found
 from theory.bounds._chain import Chain
-from theory.bounds._frame import GridPoint, choose_margin
-from theory.bounds._hypotheses import homogeneous, layered, no_reference
+from theory.bounds._frame import BASE, GridPoint, choose_margin, index_cost
+from theory.bounds._hypotheses import homogeneous, layered
 from theory.bounds._kl import SLACK, kl_inverse
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
@@ -105,6 +112,23 @@ def divergence(log_P: float, ratios: list[float], tau: list[float], B: float, sc
     return total / (2 * u * u) if u * u > 0 else math.inf
 
 
+def deviation_index(s: list[float], B: float, log_move: float) -> int:
+    """Least j with ``B (prod(s_l + a^-j) - prod s_l) <= exp(log_move)``; zero norms are raised to 1e-30."""
+    logs = np.log(np.maximum(s, 1e-30))
+
+    def excess(log_sigma: float) -> float:
+        grown = float(np.logaddexp(0.0, log_sigma - logs).sum())
+        # ln(e^y - 1), which tends to ln y where the sum is tiny
+        rest = grown + math.log(-math.expm1(-grown)) if grown > 0 else -math.inf
+        return max(math.log(B) + float(logs.sum()) + rest, -1e4) - log_move
+
+    step = math.log(BASE)
+    j = math.ceil(-float(brentq(excess, -1500.0, 1500.0)) / step)
+    while excess(-j * step) > -1e-12:
+        j += 1
+    return j
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class PacBayesSpectral(Bound):
     """PAC-Bayes with spectral and Frobenius norms, for the deterministic network.
@@ -140,7 +164,7 @@ class PacBayesSpectral(Bound):
         first = layered(network)
         if not first.holds:
             return (first,)
-        rest = (dense(network), homogeneous(network), carries_one(network), no_reference(network))
+        rest = (dense(network), homogeneous(network), carries_one(network))
         return (first, *rest, self._ball(network))
 
     def _ball(self, network: Network) -> Assumption:
@@ -166,6 +190,8 @@ class PacBayesSpectral(Bound):
         from theory.bounds import _symbolic as s
 
         chain, j, B = network.chain, s.index(), sp.Symbol("B", positive=True)
+        if network.reference is not None:
+            return self._symbolic_around(network)
         F, S = s.layer_symbols("F", len(chain)), s.layer_symbols("s", len(chain))
         tau = s.layer_symbols("tau", len(chain))
         c = 1 if chain.scalar else sp.sqrt(2)
@@ -182,8 +208,58 @@ class PacBayesSpectral(Bound):
                      "tau_l": "norm that a standard Gaussian matrix of layer l seldom exceeds"},
         )  # fmt: skip
 
+    def _symbolic_around(self, network: Network) -> SymbolicBound:
+        import sympy as sp
+
+        from theory.bounds import _symbolic as s
+
+        L, i, j, sigma = len(network.chain), s.index("i"), s.index(), sp.Symbol("sigma", positive=True)
+        moved = sum((t * D) ** 2 for t, D in zip(s.layer_symbols("tau", L), s.layer_symbols("D", L), strict=True))
+        cost = 2 * sp.log(2) + sp.log(2 * sp.sqrt(s.n) / s.delta) + s.grid_cost(i) + s.grid_cost(j)
+        return s.SymbolicBound(
+            name=self.name, expression=s.kl_inverse(s.R, (s.a ** (2 * j) * moved + cost) / s.n),
+            complexity=moved / (sigma**2 * s.n),
+            meaning={"R": "share of margins at most gamma", "D_l": "||W_l - M_l||_F",
+                     "sigma": "noise that moves no margin by more than gamma / 2"},
+        )  # fmt: skip
+
+    def _around(self, problem: Problem, delta: float, margin: float | None) -> Found:
+        from theory.norms import frobenius_norm, spectral_norm
+
+        n, (scalar, B, tau) = problem.n, self._scales(problem)
+        W, M = homogenised(problem.chain), homogenised(problem.chain, reference=True)
+        S = [spectral_norm(A).upper for A in W]
+        D = [frobenius_norm(A - C) for A, C in zip(W, M, strict=True)]
+        log_moved = 2 * math.log(norm) if (norm := math.hypot(*(t * d for t, d in zip(tau, D, strict=True)))) else -math.inf
+        step, best = math.log(BASE), None
+        if margin is None:
+            top = math.ceil(math.log(problem.margins.largest) / step) if problem.margins.largest > 0 else 0
+            start, indices = 1.0, range(top, top - (142 if problem.margins.largest > 0 else 1), -1)
+        else:
+            start, indices = margin, range(1)
+        for i in indices:
+            gamma = start * BASE**i
+            j = deviation_index(S, B, math.log(gamma / (2 if scalar else 2 * math.sqrt(2))))
+            twice_KL = math.exp(min(log_moved + 2 * j * step, 690.0))
+            spent = [0, twice_KL, 2 * math.log(2) + math.log(2 * math.sqrt(n) / delta), index_cost(i) + index_cost(j)]
+            share = problem.margins.share(gamma)
+            values = kl_inverse(share, np.cumsum(spent) / n * (1 + SLACK))
+            if best is None or values[-1] < best[0][-1]:
+                best = values, i, j, gamma
+        assert best is not None
+        values, i, j, gamma = best
+        quantities = {"n": n, "delta": delta, "R": float(values[0]), "i": i, "j": j, "sigma": BASE ** -float(j)}
+        names = ("empirical", "complexity", "confidence", "union")
+        return Found(
+            terms=dict(zip(names, map(float, np.diff(values, prepend=0.0)), strict=True)), log10=math.log10(values[-1]),
+            quantities=quantities | {f"tau_{l + 1}": t for l, t in enumerate(tau)} | {f"D_{l + 1}": d for l, d in enumerate(D)},
+            margin=gamma, notes=("around the reference; it and the radius must not depend on the sample",),
+        )  # fmt: skip
+
     def compute(self, problem: Problem, delta: float, margin: float | None) -> Found:
         """The least value over the margins of the grid."""
+        if problem.reference is not None:
+            return self._around(problem, delta, margin)
         from theory.norms import frobenius_norm, spectral_norm
 
         n, (scalar, B, tau) = problem.n, self._scales(problem)

@@ -2,7 +2,8 @@
 
 ``spectral_norm`` of a matrix, ``conv_spectral_norm`` of a convolution layer (``circular_norm``, ``padded_norm``,
 ``toeplitz_norm`` and the size-free ``size_free_norm``, ``unfolding_norm``, ``self_correlation_norm`` by name);
-Frobenius, (2,1) and (1,inf) norms of matrices, kernels and of the explicit matrix ``toeplitz_matrix``; pooling.
+Frobenius, (2,1) and (1,inf) norms of matrices, kernels and of the explicit matrix ``toeplitz_matrix``; pooling. Of a
+whole network: ``layer_norms``, ``path_norm``.
 """
 
 from theory.norms._record import NormBracket
@@ -11,23 +12,29 @@ from theory.norms.convolution import conv_spectral_norm
 from theory.norms.dense import frobenius_norm, norm_1_inf, norm_2_1, spectral_norm
 from theory.norms.geometry import output_size
 from theory.norms.kernels import filter_norm_2_1, tap_norms
+from theory.norms.layers import LayerNorms, layer_norms
 from theory.norms.padded import padded_norm
+from theory.norms.path import PathNorm, path_norm
 from theory.norms.pooling import average_pool_norm, max_pool_lipschitz
 from theory.norms.size_free import self_correlation_norm, size_free_norm, unfolding_norm
 from theory.norms.toeplitz import toeplitz_frobenius, toeplitz_matrix, toeplitz_norm, toeplitz_norm_2_1
 
 __all__ = [
+    "LayerNorms",
     "NormBracket",
+    "PathNorm",
     "average_pool_norm",
     "circular_norm",
     "conv_spectral_norm",
     "filter_norm_2_1",
     "frobenius_norm",
+    "layer_norms",
     "max_pool_lipschitz",
     "norm_1_inf",
     "norm_2_1",
     "output_size",
     "padded_norm",
+    "path_norm",
     "self_correlation_norm",
     "size_free_norm",
     "spectral_norm",

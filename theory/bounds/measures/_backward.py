@@ -50,6 +50,13 @@ def check_differentiable(graph: Architecture) -> None:
             )
 
 
+def check_evaluated(graph: Architecture) -> None:
+    """Raise PreconditionError at an activation that is only declared."""
+    for node in graph.nodes:
+        if isinstance(node.operation, Activation) and node.operation.name not in _SLOPES:
+            raise PreconditionError(f"noise needs a network that can be evaluated; {node.name!r} is only declared.")
+
+
 def _gelu(z: np.ndarray, y: np.ndarray, a: float) -> np.ndarray:
     return (1 + erf(z / np.sqrt(2))) / 2 + z * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
 

@@ -12,7 +12,7 @@ from theory._arrays import as_count, as_positive
 from theory._errors import InvalidInput
 from theory.architecture import node_values
 from theory.bounds._problem import Problem
-from theory.bounds.measures._backward import Arrays, backward, check_differentiable
+from theory.bounds.measures._backward import Arrays, backward, check_differentiable, check_evaluated
 from theory.bounds.measures._record import Measure
 from theory.bounds.measures._sample import Part, batch_for, error_rate, part_of
 
@@ -61,6 +61,7 @@ def noise_sigma(
 
     Raises
     ------
+    PreconditionError : an activation that is only declared.
     InvalidInput : drop outside (0, 1), counts below 1, a center with other names.
 
     Cost: draws x steps evaluations of at most ``samples`` samples. The mean need not grow with sigma; bisection then
@@ -75,6 +76,7 @@ def noise_sigma(
     True
     """
     graph, named = problem.graph, problem.named
+    check_evaluated(graph)
     scale = _scale(named, center, as_positive("eps", eps))
     draws, part = as_count("draws", draws), part_of(problem, samples)
     seed = int(np.random.default_rng(rng).integers(2**63))
