@@ -167,6 +167,16 @@ class GrowthFunction(Bound):
 
     Cost: nothing beyond the training error. When not to trust it: an architecture that was searched for on the sample
     (its choice is not paid for). It says something only for n far above the number of parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> net, x = Architecture.sequential([Linear(1)], input_shape=1), np.linspace(-1, 1, 5000)[:, None]
+    >>> W, y = {"linear1.weight": [[1.0]], "linear1.bias": [0.0]}, (x[:, 0] > 0).astype(int)
+    >>> report = GrowthFunction().evaluate(net, W, (x, y))
+    >>> growth = np.log(2) + 2 * np.log(np.e * 5000)  # 2 (2 e n / W)^W with W = 2
+    >>> bool(abs(report.terms["complexity"] - np.sqrt(2 * growth / 5000)) < 1e-12)
+    True
     """
 
     name = "growth-function"

@@ -76,6 +76,18 @@ class TwoLayer(Bound):
     PreconditionError : not two dense layers, another activation.
 
     Cost: one pass. When not to trust it: a reference that was trained on the sample.
+
+    Examples
+    --------
+    Rescaling a unit, up in one layer and down in the other, changes nothing.
+
+    >>> from theory.architecture import Activation, Architecture, Linear
+    >>> net = Architecture.sequential([Linear(3), Activation("relu"), Linear(2)], input_shape=2)
+    >>> W, X = net.random_weights(rng=0), np.random.default_rng(1).standard_normal((50, 2))
+    >>> V = {**W, "linear1.weight": 2 * W["linear1.weight"], "linear2.weight": W["linear2.weight"] / 2}
+    >>> a, b = (TwoLayer().evaluate(net, w, (X, [0, 1] * 25)).value for w in (W, V))
+    >>> abs(a - b) < 1e-9 * a
+    True
     """
 
     eps: float = 0.5

@@ -34,7 +34,16 @@ class VCDimension(Bound):
 
     *derived*: see the module.
 
-    Cost: nothing beyond the training error. When not to trust it: never below ``growth-function``.
+    Cost: nothing beyond the training error; never below ``growth-function``. When not to trust it: as there.
+
+    Examples
+    --------
+    >>> from theory.architecture import Activation, Architecture, Linear
+    >>> net = Architecture.sequential([Linear(3), Activation("relu"), Linear(1)], input_shape=2)
+    >>> V = vc_dimension_bound(stages(Network.placeholder(net)))
+    >>> r = 2 * math.e * (1 * 3 + 2 * 1)
+    >>> abs(V - (2 + (9 + 13) * math.log2(2 * r * math.log2(r)))) < 1e-9
+    True
     """
 
     name = "vc-dimension"
