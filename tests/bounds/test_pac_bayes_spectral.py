@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from theory import InvalidInput, PreconditionError
 from theory.architecture import Activation, Architecture, Conv, Flatten, Linear, outputs
 from theory.bounds._frame import index_cost, margins
+from theory.bounds._homogenised import homogenised
 from theory.bounds._kl import kl_inverse
 from theory.bounds._problem import Problem
-from theory.bounds.pac_bayes_spectral import PacBayesSpectral, deviation_index, divergence, homogenised, sized
+from theory.bounds.pac_bayes_spectral import PacBayesSpectral, deviation_index, divergence, sized
 
 BALL = 3.0
 

@@ -9,8 +9,8 @@ from scipy.special import comb
 
 from theory import InvalidInput, PreconditionError
 from theory.architecture import Activation, Architecture, Linear, outputs
+from theory.bounds._homogenised import homogenised
 from theory.bounds._problem import Problem
-from theory.bounds.pac_bayes_spectral import homogenised
 from theory.bounds.two_layer import TwoLayer, patterns_log, unit_norm
 
 

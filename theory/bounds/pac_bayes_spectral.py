@@ -42,59 +42,17 @@ from scipy.optimize import brentq
 
 from theory._arrays import as_positive
 from theory.bounds._bound import Bound, Found
-from theory.bounds._chain import Chain
 from theory.bounds._frame import BASE, GridPoint, choose_margin, index_cost
+from theory.bounds._homogenised import dense, homogenised
 from theory.bounds._hypotheses import homogeneous, layered
 from theory.bounds._kl import SLACK, kl_inverse
+from theory.bounds._layered import carries_one
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import CERTIFICATE, Assumption
 
 if TYPE_CHECKING:
     from theory.bounds._symbolic import SymbolicBound
-
-
-def homogenised(chain: Chain, *, centre: bool = True, reference: bool = False) -> tuple[np.ndarray, ...]:
-    r"""Matrices of the same function of [x; 1] without biases; of x where no layer has one.
-
-    ``[[W, b], [0, 1]]`` before the last layer and ``[W, b]`` there, *derived*: an activation with sigma(1) = 1 carries
-    the 1. Scores may all be shifted together, so the mean row of a last layer with more than one row is taken off.
-
-    Parameters
-    ----------
-    chain : of dense layers.
-    centre : whether to take the mean row off.
-    reference : the matrices of the reference in place of the trained ones; zero where there is none.
-    """
-    found = []
-    for index, layer in enumerate(chain.layers):
-        W, b = (layer.reference, layer.reference_bias) if reference else (layer.weight, layer.bias)
-        W, last = np.zeros_like(layer.weight) if W is None else W, index == len(chain) - 1
-        if chain.has_bias:
-            b = np.zeros(len(W)) if b is None else b
-            W = np.column_stack([W, b])
-            if not last:
-                W = np.vstack([W, np.eye(1, W.shape[1], W.shape[1] - 1)])
-        found.append(W - W.mean(axis=0) if centre and last and len(W) > 1 else W)
-    return tuple(found)
-
-
-def dense(network: Network) -> Assumption:
-    """Every layer is a full matrix."""
-    holds = network.not_a_chain is None and network.chain.dense
-    reason = "all are" if holds else "a layer is a kernel or diagonal"
-    return Assumption(name="dense layers", holds=holds, reason=reason)
-
-
-def carries_one(network: Network) -> Assumption:
-    """Biases are carried by a unit of constant value 1, which every activation must leave at 1."""
-    chain = network.chain
-    bad = [layer.activation.name for layer in chain.layers if layer.activation and layer.activation.facts.at_one != 1]
-    holds = not chain.has_bias or not bad
-    return Assumption(
-        name="activations that map 1 to 1 where there are biases", holds=holds,
-        reason=f"{bad[0]} does not" if not holds else "all do" if chain.has_bias else "there are no biases",
-    )  # fmt: skip
 
 
 def sized(shapes: list[tuple[int, int]]) -> list[float]:

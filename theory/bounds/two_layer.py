@@ -38,11 +38,12 @@ from scipy.special import gammaln
 from theory._arrays import as_positive
 from theory.bounds._bound import Bound, Found, found
 from theory.bounds._frame import GridPoint, choose_margin, mcdiarmid, round_up
+from theory.bounds._homogenised import dense, homogenised
 from theory.bounds._hypotheses import homogeneous, layered
+from theory.bounds._layered import carries_one
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import CERTIFICATE, Assumption
-from theory.bounds.pac_bayes_spectral import carries_one, dense, homogenised
 
 if TYPE_CHECKING:
     from theory.bounds._symbolic import SymbolicBound

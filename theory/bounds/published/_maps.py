@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.architecture import Conv
 from theory.bounds._chain import Layer
+from theory.bounds._homogenised import homogenised
 from theory.bounds._hypotheses import homogeneous, layered, no_bias
+from theory.bounds._layered import carries_one, conv_arguments
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import Assumption
-from theory.bounds.pac_bayes_spectral import carries_one, homogenised
 from theory.norms import (
     NormBracket,
     conv_spectral_norm,
@@ -59,7 +59,7 @@ def _dense(W: np.ndarray, M: np.ndarray) -> Map:
 
 
 def _conv(layer: Layer) -> Map:
-    K, shape = layer.weight, geometry(layer)
+    K, shape = layer.weight, conv_arguments(layer)
     return Map(
         spectral=conv_spectral_norm(K, layer.input_shape[1:], **shape).upper,
         frobenius=toeplitz_frobenius(K, layer.input_shape[1:], **shape),
@@ -67,16 +67,6 @@ def _conv(layer: Layer) -> Map:
         row=float(np.abs(K).sum(axis=tuple(range(1, K.ndim))).max()) * (1 + K[0].size * 2.0**-52),
         width=max(math.prod(layer.input_shape), math.prod(layer.output_shape)),
     )  # fmt: skip
-
-
-def geometry(layer: Layer) -> dict:
-    """Stride, padding, dilation, groups of a convolution, as ``theory.norms`` takes them."""
-    op, axes = layer.operation, len(layer.input_shape) - 1
-    assert isinstance(op, Conv)
-    return {
-        "stride": op.strides(axes), "padding": op.paddings(axes), "padding_mode": op.padding_mode,
-        "dilation": op.dilations(axes), "groups": op.groups,
-    }  # fmt: skip
 
 
 def _start(layer: Layer) -> np.ndarray:
@@ -91,7 +81,7 @@ def operator_norms(network: Network) -> list[float]:
 
 def _bracket(layer: Layer) -> NormBracket:
     if layer.is_conv:
-        return conv_spectral_norm(layer.weight, layer.input_shape[1:], **geometry(layer))
+        return conv_spectral_norm(layer.weight, layer.input_shape[1:], **conv_arguments(layer))
     return spectral_norm(layer.weight)
 
 
@@ -115,7 +105,7 @@ def sides(network: Network) -> list[tuple[int, int, int]]:
     found = []
     for layer in network.chain.layers:
         if layer.is_conv:
-            found.append((layer.input_shape[-1], geometry(layer)["stride"][-1], layer.input_shape[0]))
+            found.append((layer.input_shape[-1], conv_arguments(layer)["stride"][-1], layer.input_shape[0]))
         else:
             found.append((1, 1, layer.input_shape[0]))
     return found

@@ -23,11 +23,12 @@ import numpy as np
 from theory._errors import PreconditionError
 from theory.architecture import INPUT, Architecture, Conv, node_values, outputs
 from theory.bounds._chain import Layer
+from theory.bounds._layered import conv_arguments
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import Assumption
 from theory.bounds.published._form import PublishedForm, listed, log, log_sum, numbered, two_thirds_log
-from theory.bounds.published._maps import distances, geometry, kernel_hypotheses, operator_norms, rows_2_1
+from theory.bounds.published._maps import distances, kernel_hypotheses, operator_norms, rows_2_1
 from theory.norms import frobenius_norm
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _largest(layer: Layer, z: np.ndarray) -> float:
     squares = (z / top) ** 2
     if not layer.is_conv:
         return top * math.sqrt(float(squares.reshape(len(z), -1).sum(axis=1).max()))
-    shape = {**geometry(layer), "groups": 1}
+    shape = {**conv_arguments(layer), "groups": 1}
     window = Architecture.sequential(
         {"sum": Conv(1, layer.weight.shape[2:], bias=False, **shape)}, input_shape=layer.input_shape
     )
