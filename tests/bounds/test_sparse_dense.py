@@ -69,6 +69,14 @@ def test_kernels_of_full_size_are_dense():
     assert sparse_dense_ratio(net).ratio == pytest.approx(1, rel=1e-15)
 
 
+def test_biases_are_left_out():
+    nets = [
+        Architecture.sequential([Conv(4, 3, bias=b), RELU, Flatten(), Linear(3, bias=b)], input_shape=(2, 9))
+        for b in (True, False)
+    ]
+    assert sparse_dense_ratio(nets[0]).ratio == sparse_dense_ratio(nets[1]).ratio
+
+
 def test_scaling_with_the_size_of_the_image():
     """Per doubling of the side: (kappa_1/P_0)^(1/2), P_1^(-1/2), P_2^(-1/2) each halve; the last kappa doubles."""
     conv = Conv(4, 3, padding=1, bias=False)

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from theory._arrays import as_positive
 from theory._errors import InvalidInput, PreconditionError
 from theory.architecture import Architecture
 from theory.bounds import _layered as lay
 from theory.bounds._network import Network
-from theory.bounds.convolutional import Convolutional, alternatives, groups_of, taps_of
+from theory.bounds.convolutional import Convolutional, first_positions, groups_of, taps_of
 from theory.bounds.frobenius import Frobenius
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def sparse_dense_ratio(architecture: Architecture, *, patch_share: float | None 
     Cost: one pass over the layers.
 
     When not to trust it: as a ratio of the two certificates for given weights; those use the exact norms and pay for
-    their grids. Biases are left out.
+    their grids. Biases, which both bounds read from a constant, are left out.
 
     Examples
     --------
@@ -93,7 +91,7 @@ def sparse_dense_ratio(architecture: Architecture, *, patch_share: float | None 
     >>> abs(found.ratio - math.sqrt(2 * math.log(2 * 4 * 2)) / math.sqrt(2)) < 1e-12
     True
     """
-    network = Network(architecture, _without_biases(architecture))
+    network = Network.placeholder(architecture)
     for bound in (Convolutional(), Frobenius()):
         bound.check(network)
     layers = network.chain.layers
@@ -107,7 +105,7 @@ def sparse_dense_ratio(architecture: Architecture, *, patch_share: float | None 
     pools = [lay.pool_norm(network, i) for i in range(len(layers))]
     if min(pools) == 0:
         raise PreconditionError("the ratio needs average pools that are not zero.")
-    L, K, N_1 = len(layers), network.chain.outputs, math.prod(alternatives(network).nodes)
+    L, K, N_1 = len(layers), network.chain.outputs, first_positions(first)
     values = {
         "v": v, "L": float(L), "K": float(K), "N_1": float(N_1),
         **{f"kappa_{l}": float(k) for l, k in enumerate(taps, start=2)},
@@ -136,8 +134,3 @@ def _expression(L: int) -> sp.Expr:
         return sp.Min(sp.exp(c / 2), sp.sqrt(2 * (c + sp.log(2))))
 
     return sp.sqrt(v * sp.Mul(*kappa) / sp.Mul(*P)) / sp.Mul(*A) * theta(c + sp.log(N_1)) / theta(c)
-
-
-def _without_biases(architecture: Architecture) -> dict[str, np.ndarray]:
-    zero = (".bias", ".running_mean")
-    return {key: (np.zeros if key.endswith(zero) else np.ones)(s) for key, s in architecture.parameters.items()}
