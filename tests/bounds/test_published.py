@@ -1,4 +1,6 @@
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ from theory.norms import toeplitz_matrix
 MATRIX = [BartlettFixed(), BartlettPostHoc(), GolowichFrobenius(), GolowichRows()]
 KERNEL = [Galanti(), GrafNorms(), GrafParameters(), Ledent(), LinZhang(), GoukRows(), GoukFrobenius()]
 n, gamma = 10_000, 1.0
-F, S, T, M = (4, 3, 2), (2, 1.5, 1.2), (20, 12, 5), (6, 5, 4)
+S, T = (2, 1.5, 1.2), (20, 12, 5)
 
 
 def dense(K=3, bias=False, depth=2):
@@ -101,13 +103,16 @@ def test_biases_of_dense_networks_are_a_unit_of_value_one(bound):
 
 
 def test_numbers_of_the_reference():
-    # ../shared/reference/generalization_bounds.md, 8.5; XF = 100, so the root mean squared length is 1
-    assert math.exp(golowich.frobenius_complexity(F, x_rms=1, n=n)) == pytest.approx(0.7294401553, abs=5e-11)
-    rows = golowich.row_complexity(M, column_rms=math.sqrt(2000 / n), d=20, n=n)
-    assert math.exp(rows) == pytest.approx(2.838852511, abs=5e-10)
-    assert bartlett.spectral_complexity(S, T) == pytest.approx(135.4962258, abs=5e-8)
-    fixed = math.exp(bartlett.fixed_complexity(S, T, x_rms=1, W=100, n=n, gamma=gamma))
-    assert fixed + 3 * math.sqrt(math.log(100) / (2 * n)) == pytest.approx(4760.774041, abs=5e-7)
+    ref = json.loads((Path(__file__).parents[1] / "reference" / "published_norm_bounds.json").read_text())
+    size = {"x_rms": ref["x_rms"], "n": ref["n"]}
+    frobenius = math.exp(golowich.frobenius_complexity(ref["F"], **size))
+    assert frobenius == pytest.approx(ref["golowich_frobenius"], abs=5e-11)
+    rows = golowich.row_complexity(ref["m"], column_rms=math.sqrt(ref["V"] / ref["n"]), d=ref["d"], n=ref["n"])
+    assert math.exp(rows) == pytest.approx(ref["golowich_rows"], abs=5e-10)
+    assert bartlett.spectral_complexity(ref["s"], ref["t"]) == pytest.approx(ref["spectral_complexity"], abs=5e-8)
+    fixed = math.exp(bartlett.fixed_complexity(ref["s"], ref["t"], W=ref["W"], gamma=ref["gamma"], **size))
+    confidence, _ = BartlettFixed().confidence({}, ref["n"], ref["delta"], ref["gamma"])
+    assert fixed + confidence == pytest.approx(ref["bartlett_a8_total"], abs=5e-7)
 
 
 def test_post_hoc_spectral_bound_term_by_term():

@@ -10,20 +10,12 @@ import numpy as np
 from theory.bounds._chain import Layer
 from theory.bounds._homogenised import homogenised
 from theory.bounds._hypotheses import homogeneous, layered, no_bias
-from theory.bounds._layered import carries_one, conv_arguments
+from theory.bounds._layered import carries_one, conv_arguments, plain_spectral
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import Assumption
 from theory.norms import (
-    NormBracket,
-    conv_spectral_norm,
-    filter_norm_2_1,
-    frobenius_norm,
-    norm_1_inf,
-    norm_2_1,
-    spectral_norm,
-    toeplitz_frobenius,
-    toeplitz_norm_2_1,
+    filter_norm_2_1, frobenius_norm, norm_1_inf, norm_2_1, spectral_norm, toeplitz_frobenius, toeplitz_norm_2_1,
 )  # fmt: skip
 
 
@@ -48,7 +40,9 @@ def _matrices(network: Network) -> tuple[Map, ...]:
     if chain.dense:
         pairs = zip(homogenised(chain, centre=False), homogenised(chain, centre=False, reference=True), strict=True)
         return tuple(_dense(W, M) for W, M in pairs)
-    return tuple(_conv(layer) if layer.is_conv else _dense(layer.weight, _start(layer)) for layer in chain.layers)
+    return tuple(
+        _conv(network, layer) if layer.is_conv else _dense(layer.weight, _start(layer)) for layer in chain.layers
+    )
 
 
 def _dense(W: np.ndarray, M: np.ndarray) -> Map:
@@ -58,10 +52,10 @@ def _dense(W: np.ndarray, M: np.ndarray) -> Map:
     )  # fmt: skip
 
 
-def _conv(layer: Layer) -> Map:
+def _conv(network: Network, layer: Layer) -> Map:
     K, shape = layer.weight, conv_arguments(layer)
     return Map(
-        spectral=conv_spectral_norm(K, layer.input_shape[1:], **shape).upper,
+        spectral=plain_spectral(network, layer),
         frobenius=toeplitz_frobenius(K, layer.input_shape[1:], **shape),
         distance_2_1=toeplitz_norm_2_1(K - _start(layer), layer.input_shape[1:], **shape),
         row=float(np.abs(K).sum(axis=tuple(range(1, K.ndim))).max()) * (1 + K[0].size * 2.0**-52),
@@ -75,14 +69,7 @@ def _start(layer: Layer) -> np.ndarray:
 
 def operator_norms(network: Network) -> list[float]:
     """Spectral norms of the maps, from above; biases play no part."""
-    return [network.remember(("spectral", layer.name), lambda layer=layer: _bracket(layer)).upper  # type: ignore[misc]
-            for layer in network.chain.layers]  # fmt: skip
-
-
-def _bracket(layer: Layer) -> NormBracket:
-    if layer.is_conv:
-        return conv_spectral_norm(layer.weight, layer.input_shape[1:], **conv_arguments(layer))
-    return spectral_norm(layer.weight)
+    return [plain_spectral(network, layer) for layer in network.chain.layers]
 
 
 def distances(network: Network) -> list[np.ndarray]:
