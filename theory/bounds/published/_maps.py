@@ -15,7 +15,13 @@ from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._report import Assumption
 from theory.norms import (
-    filter_norm_2_1, frobenius_norm, norm_1_inf, norm_2_1, spectral_norm, toeplitz_frobenius, toeplitz_norm_2_1,
+    filter_norm_2_1,
+    frobenius_norm,
+    norm_1_inf,
+    norm_2_1,
+    spectral_norm,
+    toeplitz_frobenius,
+    toeplitz_norm_2_1,
 )  # fmt: skip
 
 
