@@ -118,6 +118,7 @@ def test_far_below_the_printed_constant():
     h, L, B, P, ratios = 50, 3, 1.0, 20.0, [3.0, 3.0, 2.0]
     printed = 42**2 * math.e**2 / 2 * L**2 * B**2 * h * math.log(4 * L * h) * P**2 * sum(r * r for r in ratios)
     ours = divergence(math.log(P), ratios, sized([(h, h)] * L), B, False)
+    assert ours == pytest.approx(divergence(math.log(P), ratios, sized([(h, h)] * L), math.sqrt(2) * B, True), rel=1e-12)
     assert 1900 < printed / ours < 2100
     asymptotic = 4 * L**2 * B**2 * P**2 * sum((t * r) ** 2 for t, r in zip(sized([(h, h)] * L), ratios, strict=True))
     assert ours == pytest.approx(asymptotic, rel=0.02)
@@ -154,6 +155,15 @@ def test_a_frozen_network_costs_its_grids_only(case):
     share = Problem(net, weights, (X, y)).margins.share(0.2)
     assert report.value == pytest.approx(float(kl_inverse(share, cost / len(X))), rel=1e-12)
     assert report.terms["complexity"] < 1e-12
+
+
+@pytest.mark.parametrize(("K", "c"), [(1, 1.0), (2, 1.0), (4, math.sqrt(2))])
+def test_noise_around_a_reference_is_the_largest_of_its_grid(K, c):
+    net, weights, X, y = setting(K=K)
+    report = PacBayesSpectral(radius=BALL).evaluate(net, weights, (X, y), 0.05, 0.2, reference=weights)
+    S = [np.linalg.norm(W, 2) for W in homogenised(Problem(net, weights, (X, y)).chain)]
+    moved = [BALL * (math.prod(s + report.quantities["sigma"] * a for s in S) - math.prod(S)) for a in (1, 1.05)]
+    assert moved[0] <= 0.2 / (2 * c) < moved[1]
 
 
 @pytest.mark.parametrize("s", [[2.0, 3.0], [0.5], [1e-3, 7.0, 40.0], [0.0, 1.0], [1e90, 1e90]])

@@ -139,6 +139,21 @@ def test_convolutions_enter_by_their_toeplitz_matrices():
     assert GolowichRows().norms(case)["m_2"] == pytest.approx(np.abs(A).sum(axis=1).max(), rel=1e-9)
 
 
+def test_norms_of_dense_layers_and_kernels():
+    case = problem(dense(3), True)
+    moved = case.chain.layers[0].weight - case.chain.layers[0].reference
+    q = BartlettFixed().norms(case)
+    assert q["s_1"] == pytest.approx(np.linalg.norm(case.chain.layers[0].weight, 2), rel=1e-10)
+    assert q["t_1"] == pytest.approx(np.linalg.norm(moved, axis=1).sum(), rel=1e-12)
+    assert GoukRows().norms(case)["D_1"] == pytest.approx(np.abs(moved).sum(axis=1).max(), rel=1e-12)
+    case = problem(conv(), True)
+    moved = case.chain.layers[1].weight - case.chain.layers[1].reference
+    assert GrafNorms().norms(case)["b_2"] == pytest.approx(np.linalg.norm(moved, axis=1).sum(), rel=1e-12)
+    filters = np.linalg.norm(moved.reshape(len(moved), -1), axis=1).sum()
+    assert Ledent().norms(case)["a_2"] == pytest.approx(filters, rel=1e-12)
+    assert GoukFrobenius().norms(case)["D_2"] == pytest.approx(np.linalg.norm(moved), rel=1e-12)
+
+
 def test_galanti_by_hand():
     case = problem(conv(4))
     report = Galanti().report(case, 0.05, 0.3)
