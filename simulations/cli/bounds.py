@@ -32,8 +32,9 @@ def bounds(
     ] = None,
     only: Annotated[str | None, typer.Option(help="Names of bounds, separated by commas.")] = None,
     measures: Annotated[
-        bool, typer.Option("--measures", help="Also print complexity measures, which bound nothing.")
-    ] = False,
+        str | None,
+        typer.Option(help="Also print measures, which bound nothing: 'all', or families such as norms,jacobians."),
+    ] = None,
     symbolic: Annotated[
         bool, typer.Option("--symbolic", help="Print the formulas; no weights or data are needed.")
     ] = False,
@@ -65,7 +66,7 @@ def bounds(
 
 def _evaluate(
     net: Architecture, weights: Path, data: Path, reference: Path | None, chosen: tuple[Bound, ...], delta: float,
-    margin: float | None, with_measures: bool, out: Path | None, json: bool,
+    margin: float | None, families: str | None, out: Path | None, json: bool,
 ) -> None:  # fmt: skip
     from simulations.cli._files import make_folder, read_archive
     from simulations.cli._output import json_text, write_json
@@ -81,10 +82,11 @@ def _evaluate(
             callback=lambda done, total, name: progress.draw(f"{done} of {total}, {name}"),
         )  # fmt: skip
     record: dict[str, Any] = result.to_json()
-    if with_measures:
+    if families is not None:
         from theory.bounds.measures import measures
 
-        found = measures(net, named, sample, start)
+        names = None if families == "all" else [name.strip() for name in families.split(",")]
+        found = measures(net, named, sample, start, names=names)
         record["measures"] = [measure.to_json() for measure in found]
     if folder is not None:
         from matplotlib.figure import Figure
@@ -100,7 +102,7 @@ def _evaluate(
         typer.echo(json_text(record))
         return
     typer.echo(result.summary())
-    if with_measures:
+    if families is not None:
         typer.echo("\nmeasures (no guarantee)")
         for measure in found:
             typer.echo(f"  {measure.name:<34}{measure.value:>14.6g}")

@@ -77,11 +77,10 @@ def _padding(said: str, kernel: tuple[int, ...], dilation: int) -> tuple[tuple[i
 
 
 def _of_network(architecture: Path, weights: Path, json: bool) -> None:
-    from theory.norms.layers import layer_norms
-
     from simulations.cli._files import read_archive
     from simulations.cli._output import json_text
     from theory.architecture import read_architecture
+    from theory.norms.layers import layer_norms
 
     found = layer_norms(read_architecture(architecture), read_archive(weights))
     if json:

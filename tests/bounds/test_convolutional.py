@@ -174,6 +174,22 @@ def test_ways_to_pick_with_maxima():
     )
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("head", [[MaxPool(2), AvgPool(2), Flatten()], [GlobalMaxPool()]])
+def test_symbolic_is_numeric_with_maxima(head, bias):
+    p = problem([Conv(4, 3, padding=1, groups=2), RELU, MaxPool(3, 2), Conv(3, 2), RELU, *head, Linear(3)], (2, 16), bias=bias)
+    report = BOUND.report(p, 0.1)
+    value = BOUND.symbolic_form(p).evaluate(report.quantities)
+    assert abs(float(value) / report.value - 1) < 1e-12
+
+
+def test_the_constant_is_one_more_entry_of_a_patch():
+    ops = [Conv(4, 3), RELU, Flatten(), Linear(3)]
+    p, q = problem(ops, (2, 6)), problem([Conv(4, 3, bias=False), *ops[1:3], Linear(3, bias=False)], (2, 6))
+    q = Problem(q.architecture, {k: p.weights[k] for k in q.weights}, (p.X, p.y))
+    assert patch_root_mean_square(p) ** 2 == pytest.approx(patch_root_mean_square(q) ** 2 + 1, rel=1e-12)
+
+
 # ---- one number by two routes
 
 

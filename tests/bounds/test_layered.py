@@ -36,6 +36,7 @@ from theory.bounds.group_norm import GroupNorm, group_norm_rademacher
 from theory.bounds.operator_frobenius import (
     RATIO,
     OperatorFrobenius,
+    grid_sizes,
     operator_frobenius_rademacher,
     operator_frobenius_rademacher_multiclass,
     peeled_moment,
@@ -142,6 +143,14 @@ def test_grid_points_are_not_below_what_they_stand_for(name):
             ratio = q["s" + key[1:]] / q["F" + key[1:]]
             assert ratio <= RATIO ** -q[key] * (1 + 1e-12) and ratio * RATIO > RATIO ** -q[key]
         assert {s.name for s in form.expression.free_symbols} <= q.keys()
+
+
+def test_grids_of_ratios_reach_the_least_ratio():
+    """s / F is at least rank^(-1/2); the grid is the shortest whose next point lies below."""
+    p = problem([Linear(70, bias=False), RELU, Linear(9), RELU, Linear(30), RELU, Linear(3)], 40)
+    assert grid_sizes(p) == [
+        next(N for N in itertools.count(1) if RATIO**-N < r**-0.5) for r in (40 + 1, 9 + 1, 9 + 1)
+    ]  # fmt: skip
 
 
 # ---- published numbers

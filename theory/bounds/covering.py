@@ -132,6 +132,8 @@ class CoveringBound(Bound):
         log_s = {name: log_of(value) for name, value in operator_norms(problem, net).items()}
         log_t = {node.name: log_of(problem.remember(("taps", node.name), _taps(net, node))) for node in net.layers}
         log_x = max(log_rms(problem.X), LEAST)
+        norms = {f"s_{l}": log_s[node.name] for l, node in enumerate(net.layers, 1)}
+        norms |= {f"t_{l}": log_t[node.name] for l, node in enumerate(net.layers, 1)}
         terms: list[float] = []
         grids: dict[str, GridPoint] = {}
         named: dict[str, float] = {}
@@ -141,14 +143,15 @@ class CoveringBound(Bound):
                 ratio = log_t[node.name] - log_s[node.name] if log_t[node.name] > -math.inf else -math.inf
                 grids[f"i_{l}"] = round_up(ratio)
                 terms.append(grids[f"i_{l}"].log)
-            named["x_rms"] = math.exp(log_x)
+            named |= {"x_rms": math.exp(log_x), "c": safe_exp(log_fixed(net))}
         else:
             log_norm = log_outside = 0.0
             shifts = {}
             for l, node in enumerate(net.layers, 1):
                 grids[f"i_{l}"], grids[f"k_{l}"] = round_up(log_s[node.name]), round_up(log_t[node.name])
                 if net.biased(node):
-                    grids[f"h_{l}"] = round_up(log_of(float(np.abs(net.difference(node, "bias")).sum()) * (1 + 1e-12)))
+                    norms[f"u_{l}"] = log_of(float(np.abs(net.difference(node, "bias")).sum()) * (1 + 1e-12))
+                    grids[f"h_{l}"] = round_up(norms[f"u_{l}"])
                     shifts[node.name] = log_sum(grids[f"h_{l}"].log, log_of(_reference_bias(net, node)))
             rounded = {node.name: grids[f"i_{l}"].log for l, node in enumerate(net.layers, 1)}
             S, B = sensitivities(net, rounded), radii(net, rounded, shifts, log_x)
@@ -169,7 +172,8 @@ class CoveringBound(Bound):
         R, log_complexity, confidence, union = parts(best.gamma, best.point)
         return found(
             empirical=R, log_complexity=log_complexity, confidence=confidence, union=union, margin=best.gamma,
-            quantities={"n": problem.n, "delta": delta, "R": R, "j": best.point.index, **named,
+            quantities={"n": problem.n, "delta": delta, "R": R, "j": best.point.index, "gamma": best.gamma, **named,
+                        **{name: safe_exp(log) for name, log in norms.items()},
                         **{name: point.index for name, point in grids.items()}},
         )  # fmt: skip
 

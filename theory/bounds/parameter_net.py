@@ -153,7 +153,7 @@ class _ParameterBound(Bound):
         empirical, log_complexity, confidence, union = parts(best.gamma, best.point, quick=False)
         return found(
             empirical=empirical, log_complexity=log_complexity, confidence=confidence, union=union, margin=best.gamma,
-            quantities={"n": problem.n, "delta": delta, "R": empirical, "j": best.point.index, **named,
+            quantities={"n": problem.n, "delta": delta, "R": empirical, "j": best.point.index, "gamma": best.gamma, **named,
                         str(self.input_symbol): math.exp(log_x), **{k: point.index for k, point in grids.items()}},
         )  # fmt: skip
 
@@ -161,7 +161,8 @@ class _ParameterBound(Bound):
         """ln(beta_b S_b B_b) under ``logs`` with the named S_l, B_l; the grids; ln of the norm over gamma."""
         if net.one_scalar:
             log_norm = log_fixed(net) + sum(log_of(s) for s in operator_norms(problem, net).values())
-            return {"logs": [log_x] * len(net.layers)}, {}, log_norm
+            s = {f"s_{l}": value for l, value in enumerate(operator_norms(problem, net).values(), 1)}
+            return {"logs": [log_x] * len(net.layers), "c": safe_exp(log_fixed(net)), **s}, {}, log_norm
         distance, reference = (operator_norms(problem, net, what) for what in ("distance", "reference"))
         grids: dict[str, GridPoint] = {}
         log_s: dict[str, float] = {}
@@ -177,7 +178,8 @@ class _ParameterBound(Bound):
             grids[f"i_{b}"], into[node.name] = point, log_sum(point.log, kept)
         S, B = sensitivities(net, log_s), radii(net, log_s, shifts, log_x)
         logs: list[float] = []
-        named: dict[str, float] = {}
+        # to within the grid
+        named: dict[str, float] = {f"beta_{b}": grids[f"i_{b}"].value for b in range(1, len(blocks(net)) + 1)}
         for b, block in enumerate(blocks(net), 1):
             node = net.layers[block.layer - 1]
             slope, radius = max(S[node.name], LEAST), max(B[node.inputs[0]], LEAST)

@@ -28,7 +28,7 @@ from theory.architecture.operations import Conv
 from theory.bounds import _symbolic as sym
 from theory.bounds._bound import Bound, Found, found
 from theory.bounds._calculus import scored
-from theory.bounds._frame import GridPoint, choose_margin, mcdiarmid
+from theory.bounds._frame import GridPoint, choose_margin, mcdiarmid, safe_exp
 from theory.bounds._hypotheses import homogeneous, lipschitz
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
@@ -250,5 +250,6 @@ def _additive(
     R, (confidence, union) = best.terms["empirical"], mcdiarmid(problem.n, delta, best.point.log_cost)
     return found(
         empirical=R, log_complexity=log_root + best.point.log, confidence=confidence, union=union, margin=best.gamma,
-        quantities={"n": problem.n, "delta": delta, "R": R, "v": v, "j": best.point.index},
+        quantities={"n": problem.n, "delta": delta, "R": R, "v": v, "j": best.point.index, "gamma": best.gamma,
+                    "r": safe_exp(log_norm)},
     )  # fmt: skip

@@ -37,7 +37,7 @@ from scipy.special import gammaln
 
 from theory._arrays import as_positive
 from theory.bounds._bound import Bound, Found, found
-from theory.bounds._frame import GridPoint, choose_margin, mcdiarmid, round_up
+from theory.bounds._frame import GridPoint, choose_margin, mcdiarmid, round_up, safe_exp
 from theory.bounds._homogenised import dense, homogenised
 from theory.bounds._hypotheses import homogeneous, layered
 from theory.bounds._layered import carries_one
@@ -150,6 +150,7 @@ class TwoLayer(Bound):
         quantities: dict[str, float] = {"n": n, "delta": delta, "x_rms": x_rms}
         if problem.reference is None:
             log_norm = _log(unit_norm(U, V))
+            quantities["V_U"] = safe_exp(log_norm)
             factor, cost, names = c * math.sqrt(2 * K / n) * x_rms, 0.0, ("j",)
         else:
             U0 = homogenised(chain, reference=True)[0]
@@ -160,13 +161,14 @@ class TwoLayer(Bound):
             log_norm, names = _log(float(np.linalg.norm(V)) * (1 + V.size * 2.0**-52)), ("i",)
             cost = distance.log_cost + 2 * patterns_log(h, self.eps)
             quantities |= {"u0x_rms": u0x_rms, "epsilon": self.eps, "h": h, "j": distance.index}
+            quantities |= {"V": safe_exp(log_norm), "D": distance.value}  # D to within its grid
             quantities["N"] = math.floor(h * (1 + 1 / self.eps))
 
         def parts(gamma: float, point: GridPoint) -> tuple[float, float, float, float]:
             return (problem.margins.ramp(gamma), point.log + _log(factor), *mcdiarmid(n, delta, point.log_cost + cost))
 
         choice = choose_margin(problem.margins, log_norm, parts, margin)
-        quantities |= {"R": choice.terms["empirical"], names[0]: choice.point.index}
+        quantities |= {"R": choice.terms["empirical"], "gamma": choice.gamma, names[0]: choice.point.index}
         return found(
             empirical=choice.terms["empirical"], log_complexity=choice.point.log + _log(factor),
             confidence=choice.terms["confidence"], union=choice.terms["union"],

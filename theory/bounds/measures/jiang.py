@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from theory.architecture import Conv, Node
+from theory.architecture import Node
 from theory.bounds._frame import safe_exp
 from theory.bounds._problem import Problem
 from theory.bounds.measures._record import Measure
 from theory.bounds.measures._sample import weighted_nodes
 from theory.bounds.measures.sharpness import EPS, met, noise_sigma
-from theory.norms import NormBracket, conv_spectral_norm, spectral_norm
+from theory.norms import NormBracket
+from theory.norms.layers import layer_spectral_norm
 
 NORM_NAMES = (
     "parameter-count", "parameter-norm", "inverse-margin", "log-product-spectral", "log-product-spectral-over-margin",
@@ -33,19 +34,6 @@ def tenth_percentile(problem: Problem) -> float:
     """The margin gamma of these measures: the ceil(n/10)-th smallest of the sample, with its sign."""
     values = problem.margins.values
     return float(values[math.ceil(len(values) / 10) - 1])
-
-
-def node_spectral_norm(node: Node, weight: np.ndarray) -> NormBracket:
-    """Spectral norm of the linear map of a node, a convolution at its own size, stride and padding."""
-    op = node.operation
-    if isinstance(op, Conv):
-        size = node.input_shapes[0][1:]
-        axes = len(size)
-        return conv_spectral_norm(
-            weight, size, stride=op.strides(axes), padding=op.paddings(axes), padding_mode=op.padding_mode,
-            dilation=op.dilations(axes), groups=op.groups,
-        )  # fmt: skip
-    return spectral_norm(weight if weight.ndim == 2 else np.atleast_2d(np.abs(weight).max()))
 
 
 def norm_measures(problem: Problem) -> tuple[Measure, ...]:
@@ -104,7 +92,7 @@ def norm_measures(problem: Problem) -> tuple[Measure, ...]:
         sides = _ratios(moved, s**2)
         found["frobenius-distance"] = float(moved.sum()), "sum of ||W_l - M_l||_F^2"
         found["spectral-distance"] = (
-            sum(node_spectral_norm(node, D).upper ** 2 for node, D in zip(nodes, apart, strict=True)),
+            sum(layer_spectral_norm(node, D).upper ** 2 for node, D in zip(nodes, apart, strict=True)),
             "sum of squared spectral norms of W_l - M_l",
         )  # fmt: skip
         found["log-spectral-initial"] = (
@@ -173,7 +161,7 @@ def magnitude_kl(apart: np.ndarray, sigma: float, eps: float = EPS) -> float:
 
 
 def _spectral(problem: Problem, node: Node, W: np.ndarray) -> float:
-    compute: Callable[[], NormBracket] = lambda: node_spectral_norm(node, W)  # noqa: E731
+    compute: Callable[[], NormBracket] = lambda: layer_spectral_norm(node, W)  # noqa: E731
     if node.name == problem.graph.output:  # the chain may hold the difference of its rows under this name
         return compute().upper
     return problem.remember(("spectral", node.name), compute).upper
