@@ -177,7 +177,8 @@ def test_ways_to_pick_with_maxima():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("head", [[MaxPool(2), AvgPool(2), Flatten()], [GlobalMaxPool()]])
 def test_symbolic_is_numeric_with_maxima(head, bias):
-    p = problem([Conv(4, 3, padding=1, groups=2), RELU, MaxPool(3, 2), Conv(3, 2), RELU, *head, Linear(3)], (2, 16), bias=bias)
+    conv = [Conv(4, 3, padding=1, groups=2), RELU, MaxPool(3, 2), Conv(3, 2), RELU]
+    p = problem([*conv, *head, Linear(3)], (2, 16), bias=bias)
     report = BOUND.report(p, 0.1)
     value = BOUND.symbolic_form(p).evaluate(report.quantities)
     assert abs(float(value) / report.value - 1) < 1e-12

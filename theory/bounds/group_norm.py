@@ -53,7 +53,7 @@ class GroupNorm(Bound):
     A convolution is its explicit matrix, an average pool belongs to the map that reads it, biases ride on a constant
     input 1: F_l is that of ``[[W, b], [0, 1]]``.
 
-    When not to trust it: never in doubt, but beyond four layers ``frobenius`` is smaller.
+    From four layers on ``frobenius`` is the smaller one.
     """
 
     name = "group-norm"
