@@ -84,7 +84,7 @@ def main() -> None:
             op = node.operation
             conv_spectral_norm(
                 weights[f"{node.name}.weight"], node.input_shapes[0][1:], stride=op.stride, padding=op.paddings(2)
-            )  # type: ignore[arg-type]
+            )
     ours = time.perf_counter() - began
     if "--quick" not in sys.argv:
         peer = full_spectra(net, weights)

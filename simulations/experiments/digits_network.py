@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,9 +74,10 @@ def main() -> None:
         print(f"{'held out' if part else 'sample'}: {len(right)} images, error {1 - right.mean():.4f}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "net.json").write_text(json.dumps(to_description(net), indent=1) + "\n")
-    np.savez_compressed(FOLDER / "net.npz", **{k: v.astype(np.float32) for k, v in weights.items()})
+    named: dict[str, Any] = {k: v.astype(np.float32) for k, v in weights.items()}
+    np.savez_compressed(FOLDER / "net.npz", **named)
     # float32 holds sixteenths exactly
-    packed = {k: v.astype(np.float32 if k.startswith("X") else np.uint8) for k, v in data.items()}
+    packed: dict[str, Any] = {k: v.astype(np.float32 if k.startswith("X") else np.uint8) for k, v in data.items()}
     np.savez_compressed(FOLDER / "data.npz", **packed)
     print(f"wrote net.json, net.npz and data.npz to {FOLDER}")
 

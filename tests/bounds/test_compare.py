@@ -1,4 +1,4 @@
-"""Bounds side by side and their growth: the best pays for the choice, formulas and numbers agree for every certificate."""
+"""Bounds side by side and their growth: the best pays for the choice, formulas and numbers agree."""
 
 from __future__ import annotations
 

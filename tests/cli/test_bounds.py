@@ -47,7 +47,8 @@ def test_every_bound_is_evaluated_or_refused(record):
     names = {entry["name"] for entry in record["bounds"]} | {entry["name"] for entry in record["refused"]}
     assert names == {bound.name for bound in (*certificates(), *published_forms())}
     for entry in record["bounds"]:
-        assert {"name", "status", "value", "clipped", "log10", "terms", "assumptions", "source", "holdout"} <= set(entry)
+        wanted = {"name", "status", "value", "clipped", "log10", "terms", "assumptions", "source", "holdout"}
+        assert wanted <= set(entry)
         assert entry["value"] is None or entry["value"] == pytest.approx(sum(entry["terms"].values()), rel=1e-12)
         assert entry["clipped"] == (1 if entry["value"] is None else min(1, entry["value"]))
         assert entry["value"] is None or entry["log10"] == pytest.approx(math.log10(entry["value"]), abs=1e-9)

@@ -39,7 +39,9 @@ def test_help_is_quick():
     assert min(spent) < 0.5
 
 
-@pytest.mark.parametrize("name", ["peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "demo"])
+@pytest.mark.parametrize(
+    "name", ["peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "demo"]
+)
 def test_help_of_each_subcommand_has_an_example(name):
     done = call(name, "--help")
     assert done.returncode == 0 and f"theory {name} --" in done.stdout.replace("\n", " ")

@@ -88,10 +88,12 @@ class Family:
         flat: list[Operation] = [Flatten()] if self.kind == "convolutional" else []
         return Architecture.sequential([*operations, *flat, Linear(self.classes, bias=False)], input_shape=shape)
 
-    def __str__(self) -> str:
-        sizes = f"{self.kind}, depth {self.depth}, width {self.width}"
-        kernel = f", kernel {self.kernel_size}" if self.kind == "convolutional" else ""
-        return f"{sizes}{kernel}, n = {self.n}"
+    def said(self, variable: str) -> str:
+        """The sizes in words, all but the one that varies."""
+        sizes = {"depth": f"depth {self.depth}", "width": f"width {self.width}", "n": f"n = {self.n}"}
+        if self.kind == "convolutional":
+            sizes |= {"kernel_size": f"kernel {self.kernel_size}", "side": f"{self.side} x {self.side} inputs"}
+        return ", ".join([self.kind, *(words for name, words in sizes.items() if name != variable)])
 
 
 def scaling(
@@ -131,10 +133,11 @@ def scaling(
         raise InvalidInput(f"values must be at least two, increasing, but are {sizes}.")
     found = []
     for done, size in enumerate(sizes):
-        found.append(_log10_complexity(bound, replace(base, **{variable: size})))
+        sized = replace(base, **{variable: size})  # type: ignore[arg-type]
+        found.append(_log10_complexity(bound, sized))
         if callback is not None:
             callback(done + 1, len(sizes))
-    return Scaling(name=bound.name, variable=variable, values=sizes, log10=tuple(found), family=str(base))
+    return Scaling(name=bound.name, variable=variable, values=sizes, log10=tuple(found), family=base.said(variable))
 
 
 def _log10_complexity(bound: Bound, family: Family) -> float:

@@ -153,8 +153,9 @@ class _ParameterBound(Bound):
         empirical, log_complexity, confidence, union = parts(best.gamma, best.point, quick=False)
         return found(
             empirical=empirical, log_complexity=log_complexity, confidence=confidence, union=union, margin=best.gamma,
-            quantities={"n": problem.n, "delta": delta, "R": empirical, "j": best.point.index, "gamma": best.gamma, **named,
-                        str(self.input_symbol): math.exp(log_x), **{k: point.index for k, point in grids.items()}},
+            quantities={"n": problem.n, "delta": delta, "R": empirical, "j": best.point.index, "gamma": best.gamma,
+                        **named, str(self.input_symbol): math.exp(log_x),
+                        **{k: point.index for k, point in grids.items()}},
         )  # fmt: skip
 
     def _products(self, problem: Problem, net: Scored, log_x: float) -> tuple[dict, dict[str, GridPoint], float]:

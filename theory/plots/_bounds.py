@@ -74,7 +74,7 @@ def scaling(results: tuple[Scaling, ...], *, ax: Any | None = None) -> Any:
             result.values, result.log10, color=shade, linestyle=styles[index % 4], marker="sov^D"[index % 5],
             markersize=4, label=f"{result.name}: {result.said}",
         )  # fmt: skip
-    ax.set_xscale("log")
+    ax.set_xscale("linear" if results[0].variable == "depth" else "log")  # depth multiplies, sizes have powers
     ax.set_xticks(results[0].values, [f"{value:g}" for value in results[0].values])
     ax.minorticks_off()
     return finish(
