@@ -88,3 +88,24 @@ for ax, variable in zip(axes, ("depth", "width"), strict=True):
 for name in names:
     assert abs(scaling(get(name), "n", (10_000, 100_000)).exponents[0] + 0.5) < 0.05
 plt.show()
+
+# %% [markdown]
+# ## Sparse against dense
+#
+# Weight sharing is not what helps a convolution, its few taps are: the bound in kernel norms over the same bound of the
+# explicit matrix (the statement of Xu et al. 2023, with derived constants), for equally long taps.
+
+# %%
+from theory.architecture import Activation, Architecture, Conv, Flatten, Linear
+from theory.bounds import sparse_dense_ratio
+
+sides = (8, 16, 32, 64)
+ratios = []
+for side in sides:
+    convolutions = [Conv(16, 3, padding=1, bias=False), Activation("relu")] * 3
+    net = Architecture.sequential([*convolutions, Flatten(), Linear(10, bias=False)], input_shape=(3, side, side))
+    ratios.append(sparse_dense_ratio(net))
+    print(f"{side:3} x {side:<3} pixels: convolutional / dense = {ratios[-1].ratio:.3g}")
+
+assert all(b.ratio < a.ratio / 4 for a, b in zip(ratios, ratios[1:], strict=False))
+ratios[-1].expression

@@ -1,4 +1,4 @@
-"""Whatever the arguments, ``theory peel``, ``threshold`` and ``flow`` answer, or say one sentence; no traceback."""
+"""Whatever the arguments and files, every command answers, or says one sentence; no traceback."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import io
 import json
 import sys
+from pathlib import Path
 from unittest import mock
 
+import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -153,6 +155,69 @@ def test_flow(tmp_path_factory, table, net, loss, parts):
     path.write_text(table, encoding="utf-8", newline="")
     words = [*net.split(), "--loss", loss, *(word for part in parts for word in part)]
     check(["flow", "--data", str(path), "--max-steps", "40", *words])
+
+
+DIGITS = Path(__file__).parents[2] / "notebooks" / "data" / "digits"
+NETWORK = [str(DIGITS / name) for name in ("net.json", "net.npz", "data.npz")]
+FILES = st.sampled_from([*NETWORK, "", ".", "no.npz", "x.json"])
+KINDS = st.sampled_from(["linear", "conv", "relu", "maxpool", "avgpool", "add", "flatten", "batchnorm", "attention"])
+VALUES = st.sampled_from([0, 1, 2, 3, -1, 1.5, True, None, "same", "x", [1, 2], [], 10**30, {}])
+NODES = st.builds(
+    lambda op, extra: {"op": op, **extra}, KINDS,
+    st.dictionaries(st.sampled_from(["out_features", "out_channels", "kernel_size", "stride", "padding", "groups",
+                                     "bias", "inputs", "name", "dilation", "padding_mode", "eps"]), VALUES, max_size=4),
+)  # fmt: skip
+BOUND_OPTIONS = st.one_of(
+    *(
+        st.sampled_from(values).map(lambda value, name=name: [name, value])
+        for name, values in {
+            "--delta": ["0.1", "0", "1", "nan", "1e-300", "x"],
+            "--margin": ["1", "1e-300", "1e300", "0", "inf"],
+            "--radius": ["8", "0", "-1", "nan", "1e-3", "1e300"],
+            "--only": ["group-norm,path-norm", "covering", "galanti,ledent", "parameter-net", "x", "", ","],
+            "--measures": ["norms", "x", ""],
+        }.items()
+    ),
+    st.sampled_from([["--json"], ["--symbolic"]]),
+)
+
+
+@settings(QUICK, max_examples=40)
+@given(FILES, FILES, FILES, st.lists(BOUND_OPTIONS, max_size=3, unique_by=lambda words: words[0]))
+@example(*NETWORK, [["--margin", "1e-300"], ["--json"]])
+@example(*NETWORK, [["--measures", "norms"]])
+def test_bounds(net, weights, data, parts):
+    extra = [word for part in parts for word in part]
+    if "--only" not in extra:
+        extra += ["--only", "group-norm,growth-function"]
+    check(["bounds", "--architecture", net, "--weights", weights, "--data", data, *extra])
+
+
+@QUICK
+@given(st.lists(NODES, max_size=4), st.sampled_from([[4], [1, 6, 6], [2, 5], 3, 0, "x", None, [1, 2, 3, 4]]))
+def test_descriptions(tmp_path_factory, nodes, shape):
+    path = tmp_path_factory.getbasetemp() / "fuzz.json"
+    path.write_text(json.dumps({"input_shape": shape, "nodes": nodes}))
+    check(["bounds", "--architecture", str(path), "--symbolic", "--only", "group-norm,path-norm,covering"])
+
+
+@QUICK
+@given(
+    st.sampled_from([(1, 1, 3, 3), (2, 1, 2), (2, 2, 3, 1), (0, 1, 3, 3), (3,), ()]),
+    st.tuples(
+        option("--size", st.sampled_from(["8x8", "5", "1x1", "0x3", "x", "3x3x3", "9" * 20])),
+        option("--padding", st.sampled_from(["zero", "circular", "reflect", "replicate", "valid", "1", "-1", "x"])),
+        option("--stride", st.sampled_from(["1", "2", "0", "x", "9" * 20])),
+        option("--groups", st.sampled_from(["1", "2", "0"])),
+        option("--dilation", st.sampled_from(["1", "3", "0"])),
+    ),
+)
+@example((1, 1, 3, 3), (["--size", "8x8"], ["--padding", "9" * 9]))
+@example((1, 1, 2), (["--size", "9" * 12],))
+def test_norms(tmp_path_factory, shape, parts):
+    path = tmp_path_factory.getbasetemp() / "fuzz.npy"
+    np.save(path, np.ones(shape))
+    check(["norms", "--conv", str(path), *(word for part in parts for word in part)])
 
 
 @QUICK

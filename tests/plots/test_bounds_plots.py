@@ -41,7 +41,8 @@ def test_one_marker_per_bound_at_its_value(comparison):
 
 
 def test_growth_is_drawn_against_its_variable():
-    laws = tuple(scaling(get(name), "width", (4, 8), family=Family(n=50, depth=2)) for name in ("group-norm", "path-norm"))
+    family = Family(n=50, depth=2)
+    laws = tuple(scaling(get(name), "width", (4, 8), family=family) for name in ("group-norm", "path-norm"))
     ax = draw_scaling(laws)
     assert [line.get_ydata().tolist() for line in ax.lines] == [list(law.log10) for law in laws]
     assert ax.get_xscale() == "log" and ax.get_xlabel() == "width" and "width" not in laws[0].family

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +17,7 @@ from theory.norms.kernels import as_kernel
 
 MODES = ("zeros", "circular", "reflect", "replicate")
 Spatial = int | Sequence[int]
+LARGEST = 10**7  # positions of a map
 
 
 def per_axis(name: str, value: Spatial, axes: int, *, minimum: int) -> tuple[int, ...]:
@@ -23,7 +25,10 @@ def per_axis(name: str, value: Spatial, axes: int, *, minimum: int) -> tuple[int
     values = list(value) if isinstance(value, Sequence | np.ndarray) else [value] * axes
     if len(values) != axes:
         raise InvalidInput(f"{name} must be one number or {axes}, but has {len(values)}.")
-    return tuple(as_count(name, v, minimum=minimum) for v in values)
+    counts = tuple(as_count(name, v, minimum=minimum) for v in values)
+    if max(counts, default=0) > LARGEST:
+        raise InvalidInput(f"{name} must be at most {LARGEST:.0e}, but is {max(counts):.0e}.")
+    return counts
 
 
 def output_size(
@@ -61,6 +66,9 @@ def output_size(
                 f"the kernel spans {d[i] * (k[i] - 1) + 1} on axis {i}, but the padded input is only {n[i] + 2 * p[i]}."
             )
         out.append(room // s[i] + 1)
+    positions = max(math.prod(out), math.prod(n))
+    if positions > LARGEST:
+        raise InvalidInput(f"a map may have at most {LARGEST:.0e} positions, but this one has {positions:.0e}.")
     return tuple(out)
 
 
