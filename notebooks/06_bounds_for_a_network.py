@@ -23,6 +23,7 @@
 # (`python -m simulations.experiments.digits_network`).
 
 # %%
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -107,5 +108,5 @@ for side in sides:
     ratios.append(sparse_dense_ratio(net))
     print(f"{side:3} x {side:<3} pixels: convolutional / dense = {ratios[-1].ratio:.3g}")
 
-assert all(b.ratio < a.ratio / 4 for a, b in zip(ratios, ratios[1:], strict=False))
+assert all(b.ratio < a.ratio / 4 for a, b in pairwise(ratios))
 ratios[-1].expression
