@@ -21,7 +21,8 @@ from theory.architecture import (
     MaxPool,
     outputs,
 )  # fmt: skip
-from theory.bounds._frame import Margins, as_delta, choose_margin, index_cost, margins, mcdiarmid, round_up
+from theory.bounds._frame import Margins, choose_margin, index_cost, margins, mcdiarmid, round_up
+from theory.bounds._kl import as_delta
 from theory.bounds._problem import Problem, Sample
 from theory.bounds._symbolic import SymbolicBound, confidence, delta, grid_cost, kl_inverse, n
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from theory._errors import PreconditionError
 from theory.architecture import Architecture
-from theory.bounds._frame import as_delta, as_margin, log10_sum, safe_exp
+from theory.bounds._frame import as_margin, log10_sum, safe_exp
+from theory.bounds._kl import as_delta
 from theory.bounds._network import Network, Weights
 from theory.bounds._problem import Data, Problem
 from theory.bounds._report import Assumption, BoundReport

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory._arrays import as_positive, as_real
+from theory._arrays import as_positive
 from theory._errors import InvalidInput
 
 BASE = 1.05  # ratio of neighbouring grid points; fixed before any sample is seen
@@ -68,14 +68,6 @@ def index_cost(index: int) -> float:
     return math.log(2.0 * (abs(index) + 1) * (abs(index) + 2))
 
 
-def as_delta(delta: object) -> float:
-    """The failure probability; raises InvalidInput outside (0, 1)."""
-    number = as_real("delta", delta)
-    if not 0 < number < 1:
-        raise InvalidInput(f"delta must lie strictly between 0 and 1, but is {number:g}.")
-    return number
-
-
 def as_margin(margin: object) -> float | None:
     """A margin fixed before the sample, or None for ``"best"``."""
     if isinstance(margin, str):
@@ -102,17 +94,16 @@ def margins(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 class Margins:
-    """The margins of a sample, sorted once: mean ramp loss and share of small margins at any gamma in O(log n)."""
+    """The margins of a sample, sorted once: mean ramp loss and share of small margins at any gamma."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = np.sort(values)
-        self._sums = np.concatenate([[0.0], np.cumsum(self.values)])
         self.n = len(values)
 
     def ramp(self, gamma: float) -> float:
         """``mean min(1, max(0, 1 - M / gamma))``."""
         low, high = np.searchsorted(self.values, [0.0, gamma], side="right")
-        return float(low + (high - low) - (self._sums[high] - self._sums[low]) / gamma) / self.n
+        return float(high - (self.values[low:high] / gamma).sum()) / self.n
 
     def share(self, gamma: float) -> float:
         """Share of margins at most gamma; ties count."""

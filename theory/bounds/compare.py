@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from theory._errors import InvalidInput, PreconditionError
 from theory.architecture import Architecture
 from theory.bounds._bound import Bound
-from theory.bounds._frame import as_delta, as_margin
+from theory.bounds._frame import as_margin
+from theory.bounds._kl import as_delta
 from theory.bounds._network import Weights
 from theory.bounds._problem import Data, Problem
 from theory.bounds._registry import all_bounds

@@ -28,7 +28,8 @@ from scipy.spatial.distance import cdist
 
 from theory._arrays import as_floats, as_labels, as_positive, as_real
 from theory._errors import InvalidInput, PreconditionError
-from theory.bounds._frame import GridPoint, Margins, as_delta, as_margin, choose_margin, margins, mcdiarmid
+from theory.bounds._frame import GridPoint, Margins, as_margin, choose_margin, margins, mcdiarmid
+from theory.bounds._kl import as_delta
 from theory.bounds._report import CERTIFICATE, Assumption, BoundReport
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from theory._arrays import as_count
 from theory._errors import InvalidInput, PreconditionError
-from theory.bounds._frame import as_delta
+from theory.bounds._kl import as_delta
 from theory.bounds._neighbours import leave_one_out, loo_variance, neighbours_upper
 from theory.bounds._report import CERTIFICATE, Assumption, BoundReport
 
