@@ -78,6 +78,14 @@ def test_the_table():
     assert "group-norm" in done.stdout and "refused" in done.stdout and "hold-out: error <= 0.0579" in done.stdout
 
 
+def test_measures_stand_apart():
+    words = ["bounds", *WHOLE, "--only", "group-norm", "--measures", "norms"]
+    found = json.loads(call(*words, "--json").stdout)
+    assert {m["status"] for m in found["measures"]} == {"measure"} and len(found["bounds"]) == 1
+    assert "measures (no guarantee)" in call(*words).stdout
+    assert refusal(*words[:-1], "x").count("\n") == 1
+
+
 def test_formulas_need_no_weights():
     done = call("bounds", *NET, "--symbolic", "--json", "--only", "group-norm,two-layer")
     rows = json.loads(done.stdout)
