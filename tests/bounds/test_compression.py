@@ -171,3 +171,6 @@ def test_refusals():
     huge = {key: value * 1e200 for key, value in DENSE.random_weights(rng=0).items()}
     with pytest.raises(PreconditionError, match="weights below 1e37"):
         Compression().evaluate(DENSE, huge, (np.ones((2, 4)), [0, 1]))
+    bare = Architecture.sequential([Flatten()], input_shape=(2, 1))
+    with pytest.raises(PreconditionError, match="weights to describe: there are 0 arrays"):
+        Compression().evaluate(bare, {}, (np.ones((2, 2, 1)), [0, 1]))

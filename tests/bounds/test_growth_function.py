@@ -177,3 +177,10 @@ def test_refusals():
     with pytest.raises(PreconditionError, match="piecewise polynomial"):
         VCDimension().symbolic(normed)
     assert "n" in GrowthFunction().symbolic(dense()).latex()
+
+
+@pytest.mark.parametrize("bound", [GrowthFunction(), VCDimension()], ids=lambda bound: bound.name)
+def test_scores_of_the_data_alone_are_refused_by_name(bound):
+    net = Architecture.sequential([GlobalAvgPool()], input_shape=(3, 4))
+    with pytest.raises(PreconditionError, match="scores that depend on weights: they read 0 of them"):
+        bound.evaluate(net, {}, (np.ones((2, 3, 4)), [0, 1]))

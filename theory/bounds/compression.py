@@ -109,8 +109,9 @@ class Compression(Bound):
 
     def hypotheses(self, network: Network) -> tuple[Assumption, ...]:
         """Activations and weights that can be evaluated; an architecture and a reference fixed before the sample."""
-        given = network.reference is not None
+        given, count = network.reference is not None, len(network.named)
         return (
+            Assumption(name="weights to describe", holds=count > 0, reason=f"there are {count} arrays of them"),
             computable(network),
             moderate(network),
             Assumption(

@@ -151,13 +151,15 @@ def risk(problem: Problem, delta: float, log_growth: float, **quantities: float)
 
 
 def counted(network: Network) -> tuple[Assumption, ...]:
-    """Operations that are piecewise polynomial in the weights with known pieces."""
+    """Operations that are piecewise polynomial in the weights with known pieces; scores that read some weights."""
     bad = [node for node in network.graph.nodes if isinstance(node.operation, LayerNorm | Attention)]
     known = Assumption(
         name="operations that are piecewise polynomial in weights and data", holds=not bad,
         reason=f"{bad[0].name!r} ({bad[0].operation.kind}) is not" if bad else "all are",
     )  # fmt: skip
-    return known, piecewise_linear(network)
+    count = stages(network)[-1].parameters
+    read = Assumption(name="scores that depend on weights", holds=count > 0, reason=f"they read {count} of them")
+    return known, piecewise_linear(network), read
 
 
 class GrowthFunction(Bound):
