@@ -174,6 +174,15 @@ def test_ways_to_pick_with_maxima():
     )
 
 
+@pytest.mark.parametrize(
+    ("inner", "nodes"), [([Flatten(), Scale(), RELU], (1, 5, 2)), ([Scale(), RELU, Flatten()], (1, 2, 5))]
+)
+def test_ways_to_pick_through_a_scale(inner, nodes):
+    """Each row of a Scale on a flattened map of 4 pixels reads its own: a pixel or the constant, as the dense layer."""
+    p = problem([Conv(3, 3, padding=1), RELU, MaxPool(2), *inner, Linear(1)], (1, 8))
+    assert alternatives(p).nodes == nodes
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("head", [[MaxPool(2), AvgPool(2), Flatten()], [GlobalMaxPool()]])
 def test_symbolic_is_numeric_with_maxima(head, bias):

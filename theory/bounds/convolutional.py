@@ -136,7 +136,7 @@ def alternatives(network: Network) -> Alternatives:
     if not windows:
         return Alternatives(nodes=(first_positions(layers[0]) + more,), windows=())
     averaged = tuple(q for op, q in pools if isinstance(op, AvgPool | GlobalAvgPool))
-    taps = tuple(taps_of(network, i) + more for i in range(1, len(layers)))
+    taps = tuple(_ways(network, i) + more for i in range(1, len(layers)))
     return Alternatives(nodes=(groups_of(layers[0]), *taps, *averaged), windows=windows)
 
 
@@ -174,6 +174,15 @@ def taps_of(network: Network, index: int) -> int:
     if isinstance(layer.operation, Scale):
         return 1
     return math.prod(layer.weight.shape[2:] if layer.is_conv else map_read(network, index)[1:])
+
+
+def _ways(network: Network, index: int) -> int:
+    """Pixels that some output of layer ``index`` >= 1 may read, given its position."""
+    layer = network.chain.layers[index]
+    if isinstance(layer.operation, Scale):
+        # a Scale of a flattened map has one position: its rows read one pixel each, but not the same one
+        return math.prod(map_read(network, index)[1:]) // layer.positions
+    return taps_of(network, index)
 
 
 def kernel_norms(network: Network) -> list[float]:
