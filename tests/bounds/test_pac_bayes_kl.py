@@ -174,3 +174,18 @@ def test_refusals():
     huge = {key: value * 1e200 for key, value in DENSE.random_weights(rng=0).items()}
     with pytest.raises(PreconditionError, match="weights below 1e37"):
         PacBayesKL().evaluate(DENSE, huge, (np.ones((2, 4)), [0, 1]))
+
+
+def test_drawings_of_a_seed_are_not_the_data_made_from_that_seed():
+    X, w, seen = np.random.default_rng(0).standard_normal((400, 4)), DENSE.random_weights(rng=1), []
+
+    class Spied(PacBayesKL):
+        def _score(self, problem, sigmas, block, rows, rng):
+            state = rng.bit_generator.state
+            seen.append(rng.standard_normal(24))
+            rng.bit_generator.state = state
+            return super()._score(problem, sigmas, block, rows, rng)
+
+    Spied(draws=5, rng=0).evaluate(DENSE, w, (X, (X[:, 0] > 0).astype(int)))
+    stream = np.random.default_rng(0).standard_normal(100_000)
+    assert seen and not any(np.isin(noise, stream).any() for noise in seen)

@@ -70,7 +70,7 @@ class PacBayesKL(Bound):
     largest, per_e : the grid of prior variances; coarser than that of dziugaite2017computing (0.1, 100), which costs a
         tensor of d weights at most d/1600 nats more and each tensor 2 ln 10 less.
     share : of delta, for the Monte-Carlo step.
-    rng : seed or generator of the drawings.
+    rng : seed or generator of the drawings; a generator must be independent of sample and weights.
     most : operations beyond which the bound refuses; raise it to wait longer.
 
     Raises
@@ -165,7 +165,7 @@ class PacBayesKL(Bound):
 
     def compute(self, problem: Problem, delta: float, margin: float | None) -> Found:
         """A margin is not used: the loss is the error itself."""
-        rng, n = np.random.default_rng(self.rng), problem.n
+        rng, n = self._generator(), problem.n
         choice = self._choose(problem, delta, rng)
         block, times = max(1, n // self.draws), max(1, -(-self.draws // n))
         mean = np.mean([self._score(problem, choice.sigmas, block, np.arange(n), rng) for _ in range(times)])
@@ -187,6 +187,10 @@ class PacBayesKL(Bound):
             },
             log10=math.log10(whole), quantities=quantities, notes=(NOTE,),
         )  # fmt: skip
+
+    def _generator(self) -> np.random.Generator:
+        """A stream of its own for a seed: data or weights made from ``default_rng(seed)`` would be drawn again."""
+        return np.random.default_rng([self.rng, STREAM] if isinstance(self.rng, int | np.integer) else self.rng)
 
     def _cost(self, network: Network) -> float:
         n = network.n if isinstance(network, Problem) else self.draws
@@ -238,4 +242,5 @@ class PacBayesKL(Bound):
     __repr__ = Bound.__repr__
 
 
+STREAM = 1998  # tells the drawings of a seed from whatever else the seed was used for
 PILOT, BLOCK = 16, 32  # drawings, and samples under each, by which a noise level is judged
