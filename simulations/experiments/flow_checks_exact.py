@@ -139,9 +139,11 @@ def deep_chains() -> FlowCheck:
         flow = integrate(deep_linear((1,) * (depth + 1)), form.data, "square", form.theta0, until=4.0, **TIGHT)
         said.append(form.product(t))
         found.append(flow(t).prod(axis=1))
+    # dp(t)/dp(0) = f(p(t)) / f(p(0)), f(p) = p^(2 - 2/N) (2 - p), reaches 66 for N = 5: a dozen first steps at
+    # rtol = 1e-14 leave up to 1e-11, and which part of it depends on the processor's rounding
     return check(
         "4c", "Deeper chains wait longer: the law of time of N layers", t, np.array(said).T, np.array(found).T,
-        xlabel="time t", ylabel="product of the layers", tolerance=1e-12, compared="scaled",
+        xlabel="time t", ylabel="product of the layers", tolerance=1e-11, compared="scaled",
         labels=("N = 3", "N = 4", "N = 5"),
     )  # fmt: skip
 

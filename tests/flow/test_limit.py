@@ -260,12 +260,14 @@ def test_repeated_samples_leave_the_multipliers_free():
     assert not limit.order.strict and limit.kind == "strict local minimum of the norm"
 
 
-def test_a_bias_in_the_first_layer():
+@pytest.mark.parametrize("scale", [4, 5, 7])
+def test_a_bias_in_the_first_layer(scale):
     X, y = np.array([[0.0], [1.0], [2.5]]), np.array([1.0, -1.0, 1.0])
     network = fully_connected((1, 3, 1), bias="first")
     theta = network.pack(W1=[[-1.0], [1.0], [1.1]], b1=[0.9, 0.1, -1.2], W2=[[2.0, -1.8, 3.9]])
-    limit = limit_direction(network, X, y, "exponential", 5 * theta)
+    limit = limit_direction(network, X, y, "exponential", scale * theta)
     check(network, X, y, limit)
+    assert limit.margin == pytest.approx(0.0922313192852, rel=1e-11)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

@@ -92,6 +92,7 @@ def solve_active_set(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: f
     if not best.solved(rtol) and steps <= MOST_STEPS:
         candidate, more = search_sets(problem, theta, sets, rtol=rtol)
         best, steps = min(best, candidate, key=Candidate.badness), steps + more
+    origin = theta
     for _ in range(2):
         if best.solved(rtol) or steps > 2 * MOST_STEPS:
             break
@@ -99,7 +100,7 @@ def solve_active_set(problem: Problem, theta: np.ndarray, sets: Sets, *, rtol: f
         if np.array_equal(fewer, theta):
             break
         theta = fewer
-        candidate, more = search_sets(problem, theta, tangent_sets(problem, theta, sets), rtol=rtol)
+        candidate, more = search_sets(problem, theta, tangent_sets(problem, theta, sets), rtol=rtol, origin=origin)
         best, steps = min(best, candidate, key=Candidate.badness), steps + more
     return best, steps
 
@@ -127,6 +128,7 @@ def search_sets(
     sets: Sets,
     *,
     rtol: float,
+    origin: np.ndarray | None = None,
     most_steps: int = MOST_STEPS,
     most_newton: int = MOST_NEWTON,
 ) -> tuple[Candidate, int]:
@@ -134,7 +136,8 @@ def search_sets(
 
     Each round starts again from theta, so that the search stays with the point that the flow has reached. All
     violations are mended at once; where that comes back to sets seen before, the margins are chosen by the convex
-    problem tangent at the last point, and then only the worst violation is mended.
+    problem tangent at the last point, and then only the worst violation is mended. ``origin`` (P) is the point before
+    units were removed.
     """
     visits: Counter[bytes] = Counter()
     steps = 0
@@ -144,6 +147,10 @@ def search_sets(
         if candidate.badness() < best.badness():
             best = candidate
         if not candidate.changes:
+            if origin is not None and not candidate.solved(rtol):
+                # nothing contradicts these sets, but a unit that was removed may be needed to solve them
+                candidate = _examine(problem, origin, sets, rtol, most_newton)
+                best, steps = min(best, candidate, key=Candidate.badness), steps + candidate.point.steps
             break
         visits[sets.key()] += 1
         again = visits[sets.key()] - 1

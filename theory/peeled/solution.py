@@ -243,8 +243,7 @@ def _describe(
 def _cosines(inner: Inner, zero: np.ndarray, group: np.ndarray) -> np.ndarray:
     """(R, R) cosines; two classes of one factor group use the inner product within it."""
     square = np.where(zero | (inner.square <= 0), np.nan, inner.square)
-    between = inner.between.copy()
-    between[np.diag_indices_from(between)] = inner.within
     length = np.sqrt(square)
-    cos = between / length[:, None] / length
+    cos = inner.between / length[:, None] / length
+    cos[np.diag_indices_from(cos)] = inner.within / square  # exactly 1 where two classes have one vector
     return np.clip(cos, -1.0, 1.0)[np.ix_(group, group)]
