@@ -30,7 +30,7 @@ from theory.architecture import (
 )  # fmt: skip
 from theory.bounds._layered import cosh_factor, exponential_factor, map_spectral, pool_norm
 from theory.bounds._problem import Problem, Sample
-from theory.bounds.convolutional import Convolutional
+from theory.bounds.convolutional import Convolutional, kernel_norms
 from theory.bounds.frobenius import Frobenius, frobenius_rademacher, frobenius_rademacher_multiclass
 from theory.bounds.group_norm import GroupNorm, group_norm_rademacher
 from theory.bounds.operator_frobenius import (
@@ -417,6 +417,18 @@ def test_products_beyond_float64():
         assert report.value == math.inf and 590 < report.log10 < 620
         exact = mpmath.log10(bound.symbolic_form(q).evaluate(report.quantities))
         assert abs(float(exact) / report.log10 - 1) < 1e-12
+
+
+@pytest.mark.parametrize("norms", [row_norms, kernel_norms])
+@pytest.mark.parametrize("size", [1e-5, 1e5])
+def test_the_constant_of_the_biases_neither_vanishes_nor_overflows(norms, size):
+    """Scores (0, 0, 2) whatever the input, after layers whose norms multiply to 1e-400 or 1e400."""
+    net = Architecture.sequential([Conv(1, 1), RELU] * 80 + [Flatten(), Linear(3)], input_shape=(1, 2))
+    weights = {key: np.full(v.shape, size) * key.endswith("weight") for key, v in net.random_weights(rng=0).items()}
+    weights |= {"linear1.weight": np.zeros((3, 2)), "linear1.bias": np.array([0.0, 0.0, 2.0])}
+    p = Problem(net, weights, (np.ones((4, 1, 2)), np.arange(4) % 3))
+    log_norm = sum(map(math.log, norms(p)))
+    assert log_norm >= math.log(2) - 1e-12 and (size > 1 or log_norm < math.log(2) + 1e-9)
 
 
 def refused(bound, ops, shape, match):

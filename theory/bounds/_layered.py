@@ -173,6 +173,15 @@ def root_mean_square(problem: Problem) -> float:
     return math.hypot(x, 1.0) if problem.chain.has_bias else x
 
 
+def hand_on(norm: float, constant: float) -> tuple[float, float]:
+    """Norm of a layer, and the constant after it: at most norm times that before, kept where biases / it are numbers.
+
+    A layer of zeros hands the constant on as it is; a norm may be raised, and any smaller constant will do.
+    """
+    norm = max(norm or 1.0, 1e-100 / constant)
+    return norm, min(norm * constant, 1e100)
+
+
 def log(value: float) -> float:
     """Natural logarithm, -inf at 0."""
     return math.log(value) if value > 0 else -math.inf

@@ -191,11 +191,13 @@ def kernel_norms(network: Network) -> list[float]:
     first = layers[0]
     bias = () if first.bias is None else first.bias
     norms = [frobenius_norm(np.concatenate([first.weight.ravel(), bias]))]
-    constant = norms[0] = norms[0] or float(has_bias)
+    constant = 1.0
+    if has_bias:
+        norms[0], constant = lay.hand_on(norms[0], constant)
     for i, layer in enumerate(layers[1:-1], start=1):
-        norm = frobenius_norm(_sums(network, i, layer.weight, layer.bias, constant))
-        norms.append(norm or float(has_bias))
-        constant *= norms[-1]
+        norms.append(frobenius_norm(_sums(network, i, layer.weight, layer.bias, constant)))
+        if has_bias:
+            norms[-1], constant = lay.hand_on(norms[-1], constant)
     last = layers[-1]
     if network.chain.scalar or last.bias is None:
         candidates = [(W, last.bias) for W in ((last.weight,) if network.chain.scalar else lay.shifts(last.weight))]

@@ -120,8 +120,7 @@ def row_norms(network: Network) -> list[float]:
     for layer in layers[:-1]:
         m.append(norm_1_inf(_with_bias(layer, constant)))
         if network.chain.has_bias:
-            m[-1] = m[-1] or 1.0
-            constant *= m[-1]
+            m[-1], constant = lay.hand_on(m[-1], constant)
     W = _with_bias(layers[-1], constant)
     return [*m, min(norm_1_inf(V.reshape(1, -1)) for V in ((W,) if scalar else lay.shifts(W)))]
 
