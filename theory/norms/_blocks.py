@@ -15,7 +15,6 @@ from typing import TypeAlias
 
 import numpy as np
 from scipy.linalg import cho_solve
-from scipy.linalg.lapack import dpotrf, zpotrf
 
 from theory.norms._rounding import gamma
 
@@ -87,11 +86,14 @@ def _proof(t: float, m: int) -> float:
 
 
 def _below(G: np.ndarray, t: float) -> tuple[bool, np.ndarray]:
-    """Whether ``t I - G`` has a Cholesky factor, and the factor (of its transpose, upper)."""
+    """Whether ``t I - G`` has a Cholesky factor, and the factor (lower)."""
     M = -G
     M.flat[:: len(M) + 1] += t
-    factor, info = (zpotrf if np.iscomplexobj(M) else dpotrf)(M.T, overwrite_a=True, clean=False)
-    return info == 0, factor
+    try:
+        # NumPy's, not SciPy's: the two bring thread pools of their own, which wait for each other
+        return True, np.linalg.cholesky(M)
+    except np.linalg.LinAlgError:
+        return False, M
 
 
 def _one_by_one(search: _Search, R: np.ndarray, I: np.ndarray | None, index: int) -> None:
@@ -147,7 +149,7 @@ def _image(block: np.ndarray, top: float) -> tuple[float, np.ndarray]:
         ok, factor = _below(G, top * (1 + margin))
     u = np.random.default_rng(0).standard_normal(m).astype(B.dtype)
     for _ in range(3):
-        u = cho_solve((factor, False), u.conj()).conj()  # the factor is of the transpose
+        u = cho_solve((factor, True), u)
         u /= np.linalg.norm(u)
     image = B.conj().T @ u
     terms = gamma(8 * max(block.shape) + 32)
