@@ -135,6 +135,8 @@ def test_a_problem_is_a_chain_with_one_row_for_two_classes():
     want = np.where(y == 1, 1, -1) * (scores[:, 1] - scores[:, 0])
     np.testing.assert_allclose(problem.margins.values, np.sort(want), atol=1e-14)
     assert problem.holdout(0.1).errors == int((want[:3] >= 0).sum())
+    tied = Sample(X=X, y=y, outputs_test=np.array([[1.0, 1.0], [0.0, 2.0]]), y_test=[0, 1])
+    assert Problem(architecture, weights, tied).holdout(0.1).errors == 1
 
 
 def test_not_a_chain_says_why():
