@@ -136,7 +136,7 @@ def apply(node: Node, named: Mapping[str, np.ndarray], *x: np.ndarray) -> np.nda
 def convolve(op: Conv, kernel: np.ndarray, z: np.ndarray) -> np.ndarray:
     """The convolution without its bias, (n, C, *size) to (n, O, *out), as one matrix product per group."""
     axes = z.ndim - 2
-    windows = _conv_windows(op, z)  # (n, C, *out, *kernel)
+    windows = patches(op, z)  # (n, C, *out, *kernel)
     n, C, G = z.shape[0], z.shape[1], op.groups
     out, taps = windows.shape[2 : 2 + axes], windows.shape[2 + axes :]
     order = (0, *range(2, 2 + axes), 1, *range(2 + axes, 2 + 2 * axes))
@@ -148,10 +148,6 @@ def convolve(op: Conv, kernel: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 def patches(op: Conv, z: np.ndarray) -> np.ndarray:
     """The padded windows (n, C, *out, *kernel) that each output position reads; a view where nothing is padded."""
-    return _conv_windows(op, z)
-
-
-def _conv_windows(op: Conv, z: np.ndarray) -> np.ndarray:
     axes = z.ndim - 2
     pads = ((0, 0), (0, 0), *((p, p) for p in op.paddings(axes)))
     if any(p for p, _ in pads):

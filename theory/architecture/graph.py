@@ -112,10 +112,6 @@ class Architecture:
         """Number of entries of all parameters but the running statistics."""
         return sum(int(np.prod(s)) for name, s in self.parameters.items() if ".running_" not in name)
 
-    def consumers(self, name: str) -> tuple[Node, ...]:
-        """The nodes that read ``name``, once for each time they read it."""
-        return tuple(node for node in self.nodes for read in node.inputs if read == name)
-
     def check_weights(self, weights: Mapping[str, ArrayLike], *, name: str = "weights") -> dict[str, np.ndarray]:
         """The parameters as finite float64 arrays, in the order of the architecture.
 

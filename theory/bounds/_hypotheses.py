@@ -23,14 +23,6 @@ def homogeneous(network: Network) -> Assumption:
     )  # fmt: skip
 
 
-def contracting(network: Network) -> Assumption:
-    """Every activation maps 0 to 0 (its Lipschitz constant then bounds its size)."""
-    bad = [a.name for a in _activations(network) if a.facts.at_zero != 0]
-    return Assumption(
-        name="activations that map 0 to 0", holds=not bad, reason=f"{bad[0]} does not" if bad else "all do"
-    )
-
-
 def piecewise_linear(network: Network) -> Assumption:
     """Every activation is piecewise linear with a known number of pieces."""
     bad = [a.name for a in _activations(network) if a.facts.breakpoints is None]

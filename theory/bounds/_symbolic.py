@@ -67,10 +67,6 @@ class SymbolicBound:
         """The whole bound in LaTeX."""
         return sp.latex(self.expression, symbol_names=_letters(self.expression))
 
-    def complexity_latex(self) -> str:
-        """The complexity term in named norms, in LaTeX."""
-        return sp.latex(self.complexity, symbol_names=_letters(self.complexity))
-
     def evaluate(self, quantities: Mapping[str, float]) -> mp.mpf:
         """The bound in 40 digits; ``float`` of it where it does not overflow.
 
