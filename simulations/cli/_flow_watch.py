@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from simulations.cli._progress import Progress
+from simulations._progress import Progress
 from theory._errors import NotConverged
 
 PERIOD = 5.0  # seconds between checkpoints

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulations.cli._output import write_json
-from simulations.cli._write import save_figure, write_arrays
+from simulations._output import save_figure, write_arrays, write_json
 from theory._errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulations.cli._output import write_json
+from simulations._output import save_figure, write_arrays, write_json
 from theory.peeled import PeeledSolution
 
 MOST_ENTRIES = 2**24  # of a matrix in the archive: 128 MiB of float64
@@ -40,21 +40,6 @@ def _arrays(solution: PeeledSolution) -> tuple[dict[str, np.ndarray], list[str]]
         "features": solution.features(),
     }
     return arrays, []
-
-
-def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """A ``.npz`` archive."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
-
-
-def save_figure(figure: object, path: Path) -> None:
-    """A PNG at 160 dots per inch."""
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, dpi=160, format="png")  # type: ignore[attr-defined]
-    partial.replace(path)
 
 
 def save_gram(solution: PeeledSolution, side: str, path: Path) -> None:

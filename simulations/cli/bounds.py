@@ -49,7 +49,7 @@ def bounds(
     Example: theory bounds --architecture notebooks/data/digits/net.json --weights notebooks/data/digits/net.npz
     --data notebooks/data/digits/data.npz --radius 8
     """
-    from simulations.cli._output import json_text
+    from simulations._output import json_text
     from theory._errors import InvalidInput
     from theory.architecture import read_architecture
 
@@ -68,9 +68,9 @@ def _evaluate(
     net: Architecture, weights: Path, data: Path, reference: Path | None, chosen: tuple[Bound, ...], delta: float,
     margin: float | None, families: str | None, out: Path | None, json: bool,
 ) -> None:  # fmt: skip
+    from simulations._output import json_text, write_json
+    from simulations._progress import Progress
     from simulations.cli._files import make_folder, read_archive
-    from simulations.cli._output import json_text, write_json
-    from simulations.cli._progress import Progress
     from theory.bounds import compare
 
     named, sample = read_archive(weights), read_sample(data)
@@ -91,7 +91,7 @@ def _evaluate(
     if folder is not None:
         from matplotlib.figure import Figure
 
-        from simulations.cli._write import save_figure
+        from simulations._output import save_figure
         from theory.plots import bounds as draw
 
         write_json(record, folder / "bounds.json")

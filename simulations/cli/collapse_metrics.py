@@ -32,8 +32,8 @@ def collapse_metrics(
 
     Example: theory collapse-metrics --features H.npy --labels y.npy --classifier W.npy --bias b.npy
     """
+    from simulations._output import json_text
     from simulations.cli._files import read_array
-    from simulations.cli._output import json_text
     from theory.collapse import collapse_metrics as measure
 
     record = measure(

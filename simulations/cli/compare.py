@@ -41,9 +41,9 @@ def compare(
 
     Example: theory compare --counts 100x3,20x3,3x4 --out figures
     """
+    from simulations._output import json_text, write_json
     from simulations.cli._files import make_folder
     from simulations.cli._groups import parse_counts
-    from simulations.cli._output import json_text, write_json
     from theory.peeled.compare import compare as solve_all
 
     models = standard_models(parse_counts(counts), E_W=E_W, E_H=E_H, lam_W=lam_W, lam_H=lam_H, lam=lam)
@@ -120,7 +120,7 @@ def _figure(result: Any, folder: Path) -> list[str]:
         return []
     from matplotlib.figure import Figure
 
-    from simulations.cli._write import save_figure
+    from simulations._output import save_figure
     from theory import plots
 
     figure = Figure(figsize=plots.comparison_size(len(result.names)), layout="constrained")

@@ -81,7 +81,8 @@ def _figures(folder: Path, digits: PeeledSolution, pairs: list[tuple[int, Peeled
     import numpy as np
     from matplotlib.figure import Figure
 
-    from simulations.cli._write import save_figure, save_gram
+    from simulations._output import save_figure
+    from simulations.cli._write import save_gram
     from simulations.data import published_minority_cosines
     from theory import plots
     from theory.peeled import phase_curve

@@ -66,13 +66,13 @@ def flow(
 
     Example: theory flow --data points.csv --width 10 --until log-loss:1e4 --json
     """
+    from simulations._output import json_text
     from simulations.cli._files import make_folder
     from simulations.cli._flow_data import prepared_labels, read_points
     from simulations.cli._flow_networks import first_parameters, make_network
     from simulations.cli._flow_record import flow_record, flow_text, limit_of, not_converged
     from simulations.cli._flow_watch import Watch
     from simulations.cli._flow_write import TRAJECTORY, read_start, write_checkpoint, write_flow
-    from simulations.cli._output import json_text
     from theory._arrays import as_floats
     from theory._errors import InvalidInput, NotConverged
     from theory.flow import FlowSolution, integrate

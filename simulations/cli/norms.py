@@ -41,8 +41,8 @@ def norms(
 def _of_kernel(
     conv: Path, size: str | None, padding: str, stride: int, groups: int, dilation: int, json: bool
 ) -> None:
+    from simulations._output import json_text
     from simulations.cli._files import read_array
-    from simulations.cli._output import json_text
     from theory._errors import InvalidInput
     from theory.norms import conv_spectral_norm
 
@@ -77,8 +77,8 @@ def _padding(said: str, kernel: tuple[int, ...], dilation: int) -> tuple[tuple[i
 
 
 def _of_network(architecture: Path, weights: Path, json: bool) -> None:
+    from simulations._output import json_text
     from simulations.cli._files import read_archive
-    from simulations.cli._output import json_text
     from theory.architecture import read_architecture
     from theory.norms.layers import layer_norms
 

@@ -81,10 +81,10 @@ def peel(
 
     Example: theory peel --counts 100x5,10x5 --lambda-W 1e-3 --lambda-H 1e-5 --features relu
     """
+    from simulations._output import json_text
+    from simulations._progress import Progress
     from simulations.cli._files import make_folder
     from simulations.cli._models import specification
-    from simulations.cli._output import json_text
-    from simulations.cli._progress import Progress
     from simulations.cli._write import write_solution
     from theory._errors import NotConverged
     from theory.peeled import PeeledSolution, solve

@@ -51,8 +51,8 @@ def threshold(
 
     Example: theory threshold --counts 500x5,100x5
     """
+    from simulations._output import json_text
     from simulations.cli._models import Kind, chosen
-    from simulations.cli._output import json_text
 
     kinds = {
         "lpm": Kind("collapse_threshold", ("majority", "minority", "E_W", "E_H")),

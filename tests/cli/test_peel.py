@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
+from simulations._progress import Progress
 from simulations.cli import main
 from simulations.cli._files import read_array
 from simulations.cli._groups import parse_counts, parse_weights
-from simulations.cli._progress import Progress
 from theory import InvalidInput
 from theory.peeled import LayerPeeledModel, solve
 

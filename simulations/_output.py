@@ -1,4 +1,4 @@
-"""What every subcommand prints: strict JSON for scripts, or text for people."""
+"""What subcommands and experiments write: strict JSON, arrays and figures, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,4 +30,21 @@ def write_json(value: Any, path: Path) -> None:
     """Write ``value`` to ``path``, whole or not at all (a killed run leaves no half file)."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json_text(value) + "\n")
+    partial.replace(path)
+
+
+def write_arrays(arrays: dict[str, Any], path: Path) -> None:
+    """A ``.npz`` archive."""
+    import numpy as np
+
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    partial.replace(path)
+
+
+def save_figure(figure: object, path: Path) -> None:
+    """A PNG at 160 dots per inch."""
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, dpi=160, format="png")  # type: ignore[attr-defined]
     partial.replace(path)
