@@ -1,0 +1,55 @@
+"""From a PyTorch module to the records of ``theory``: what a trained network is, shows and should show.
+
+``read_architecture``   the module as a graph with its weights, for ``theory.bounds`` and ``theory.norms``
+``last_layer_features`` features, classifier, NC1-NC4 and margins, streamed
+``CollapseMonitor``     the same along any training loop; adapters for Lightning and TensorBoard
+``predict``, ``compare`` the geometry that the layer-peeled models predict, held against the measured one
+``flow_of``             the module's gradient field for ``theory.flow``
+
+A user's module is left exactly as it was: mode, gradients, hooks, buffers and random state. Names load on first
+use, so ``import simulations.bridge`` does not import PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+_FILES = {
+    "architecture": ("ReadNetwork", "read_architecture"),
+    "features": ("LastLayer", "last_layer_features"),
+    "monitor": ("CollapseMonitor", "MonitorRecord"),
+    "adapters": ("lightning_callback", "tensorboard_writer"),
+    "agreement": ("Agreement", "Check", "compare"),
+    "predict": ("Hypothesis", "Prediction", "measure", "predict"),
+    "flow": ("ModuleFlow", "ModuleNetwork", "flow_of"),
+}
+_HOME = {name: file for file, names in _FILES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+class _Package(ModuleType):
+    """A package whose ``predict`` is the function, though a file has that name too."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # importing the file puts the module here under the function's name
+        if name in _HOME and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"simulations.bridge.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'simulations.bridge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
