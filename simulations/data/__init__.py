@@ -6,18 +6,27 @@
 """
 
 from simulations.data.bundled import bundled, digits
+from simulations.data.compositional import BinaryTree, binary_tree, compositional
 from simulations.data.counts import long_tail_counts, long_tailed_digits_counts, step_counts
 from simulations.data.dataset import Dataset, imbalanced, random_labels
+from simulations.data.images import images
 from simulations.data.published import published_minority_cosines
+from simulations.data.synthetic import gaussians, teacher
 
 __all__ = [
+    "BinaryTree",
     "Dataset",
+    "binary_tree",
     "bundled",
+    "compositional",
     "digits",
+    "gaussians",
+    "images",
     "imbalanced",
     "long_tail_counts",
     "long_tailed_digits_counts",
     "published_minority_cosines",
     "random_labels",
     "step_counts",
+    "teacher",
 ]
