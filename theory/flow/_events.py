@@ -51,7 +51,7 @@ class Watch:
         self.tolerance = np.broadcast_to(Z_RTOL * size, modes.shape).ravel()[self._free]
         values = (self._sign * at.preactivations.ravel())[self._free]
         if len(surface):
-            g, signals = field.raw_from(at, log=log)
+            g, signals = field.raw_from(at, theta, log=log)
             weights = field.weights(theta, surface, g, signals, log=log)
             self._orientation = np.where(weights.bound > 0, 1.0, -1.0)
             size = np.maximum(abs(weights.b), abs(weights.bound))
@@ -73,7 +73,7 @@ class Watch:
         if not len(surface):
             return self.crossings(theta)
         at = field.forward(theta, surface)
-        g, signals = field.raw_from(at, log=self.log)
+        g, signals = field.raw_from(at, theta, log=self.log)
         weights = field.weights(theta, surface, g, signals, log=self.log)
         return np.concatenate([self._kinks(at.preactivations), self._inside(weights) + self.tolerance[self.kinks :]])
 

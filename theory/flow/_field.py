@@ -10,6 +10,7 @@ from scipy.linalg import lu_factor, lu_solve
 
 from theory.flow._layers import Dense
 from theory.flow._surface import CurvedSurface, FirstLayerSurface, Surface, _projection, make_surface
+from theory.flow.conservation import conservation_drift
 from theory.flow.losses import Loss
 from theory.flow.networks import Forward, LayeredNetwork, Network
 
@@ -27,10 +28,16 @@ Solver = Callable[[np.ndarray], np.ndarray]
 
 
 class Field:
-    """``-grad Loss`` and ``grad u``, u = log(1/Loss), for a network on data; counts its evaluations."""
+    """``-grad Loss`` and ``grad u``, u = log(1/Loss), for a network on data; counts its evaluations.
 
-    def __init__(self, network: Network, X: np.ndarray, y: np.ndarray, loss: Loss) -> None:
+    ``weight_decay`` adds ``(weight_decay / 2) ||theta||^2`` to the loss; only the field in t knows it.
+    """
+
+    def __init__(
+        self, network: Network, X: np.ndarray, y: np.ndarray, loss: Loss, *, weight_decay: float = 0.0
+    ) -> None:
         self.network, self.X, self.y, self.loss = network, X, y, loss
+        self.weight_decay = weight_decay
         self.evaluations = self.jacobians = 0
         self._cache: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
         self._blocks = _block_index(network)
@@ -50,18 +57,24 @@ class Field:
         return self.network.forward(theta, self.X, surface.slopes)
 
     def log_inverse(self, theta: np.ndarray, surface: Surface) -> float:
-        """U = log(1/Loss)."""
-        return self.loss.log_inverse(self.forward(theta, surface).outputs, self.y)
+        """U = log(1/Loss), the penalty of weight decay included."""
+        u = self.loss.log_inverse(self.forward(theta, surface).outputs, self.y)
+        return u if self.weight_decay == 0 else penalised(u, self.weight_decay / 2 * float(theta @ theta))
 
     def raw(self, theta: np.ndarray, surface: Surface, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
         """``grad u`` (``log``) or ``-grad Loss`` before projection, and the signals at the units (N, units)."""
-        return self.raw_from(self.forward(theta, surface), log=log)
+        return self.raw_from(self.forward(theta, surface), theta, log=log)
 
-    def raw_from(self, at: Forward, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The same from an evaluation of the network."""
+    def raw_from(self, at: Forward, theta: np.ndarray, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The same from an evaluation of the network at theta."""
         self.evaluations += 1
         G = self.loss.log_slope(at.outputs, self.y) if log else self.loss.slope(at.outputs, self.y)
-        return self.network.gradient(at, G)
+        g, signals = self.network.gradient(at, G)
+        return (g if self.weight_decay == 0 else g - self.weight_decay * theta), signals
+
+    def drift(self, theta0: np.ndarray, theta: np.ndarray, elapsed: float) -> float:
+        """Change of what the flow conserves, an error: with weight decay every law shrinks like ``e^(-2 decay t)``."""
+        return conservation_drift(self.network, np.exp(-self.weight_decay * elapsed) * theta0, theta)
 
     def velocity(self, theta: np.ndarray, surface: Surface, *, log: bool) -> np.ndarray:
         """The field in the loss-normalised clock (``log``) or in t; tangential where the flow slides."""
@@ -109,6 +122,12 @@ class Field:
         elif len(surface):
             A = surface.project(theta, surface.project(theta, A).T).T
         return Linearisation(tangent, None, None, None, None, A)
+
+
+def penalised(u: float, penalty: float) -> float:
+    """``log(1/(Loss + penalty))`` from ``u = log(1/Loss)``."""
+    with np.errstate(divide="ignore"):
+        return -float(np.logaddexp(-u, np.log(penalty)))
 
 
 def _ratio(b: np.ndarray, bound: np.ndarray, gamma: float) -> np.ndarray:

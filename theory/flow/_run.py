@@ -19,7 +19,6 @@ from theory.flow._steppers import Piece, Stepper, make_stepper
 from theory.flow._surface import CurvedSurface, Surface
 from theory.flow._switching import Switch, switch
 from theory.flow._until import LARGEST, MARGIN_RTOL, PATIENCE, FlowStatus, Until
-from theory.flow.conservation import conservation_drift
 from theory.flow.solution import FlowEvent, FlowSolution, FlowState
 
 SEPARATED = 10.0  # log(1/loss) from which s = log log(1/loss) is the clock; explicit steps cost one per unit of it
@@ -44,7 +43,8 @@ class Run:
         self.field, self.end, self.rtol, self.atol = field, end, rtol, atol
         self.ambiguous, self.dense, self.began = ambiguous, dense, began
         self.auto = clock == "auto"
-        plain = clock == "t" or (self.auto and (end.kind == "t" or not field.loss.exponential_tail))
+        in_t = end.kind == "t" or not field.loss.exponential_tail or field.weight_decay > 0
+        plain = clock == "t" or (self.auto and in_t)
         self.clock: Clock = PlainClock(field) if plain else LossClock(field)
         self.status: FlowStatus | None = None
         self.events: list[FlowEvent] = []
@@ -337,6 +337,7 @@ class Run:
     def solution(self) -> FlowSolution:
         """What was computed so far, as a record."""
         field = self.field
+        elapsed = float(np.exp(self.log_t) - np.exp(self.log_ts[0])) if field.weight_decay else 0.0
         state = FlowState(
             theta=self.thetas[-1], modes=self.surface.modes, log_t=self.log_t, log_inverse_loss=self.us[-1],
             clock=self.clock.name, clock_value=self.x,
@@ -346,7 +347,7 @@ class Run:
             log_inverse_loss=np.array(self.us), thetas=np.array(self.thetas), mode_index=np.array(self.mode_index),
             mode_table=self.mode_table, clocks=np.array(self.clocks), events=tuple(self.events), state=state,
             status=self.status or FlowStatus.STOPPED, clock_error=float(self.clock_error),
-            conservation_drift=conservation_drift(field.network, self.theta0, self.thetas[-1]),
+            conservation_drift=field.drift(self.theta0, self.thetas[-1], elapsed), weight_decay=field.weight_decay,
             field_evaluations=field.evaluations, jacobian_evaluations=field.jacobians,
             seconds=time.perf_counter() - self.began, pieces=tuple(self.pieces),
         )  # fmt: skip

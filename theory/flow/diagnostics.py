@@ -58,7 +58,7 @@ def diagnose(
 
     Raises
     ------
-    PreconditionError : no step with the data separated, or a loss or network without margin theory.
+    PreconditionError : no step with the data separated, weight decay, or a loss or network without margin theory.
 
     Cost: a bounded least squares per point; a second for 32 points of a hundred parameters.
     """
@@ -66,6 +66,8 @@ def diagnose(
     u = solution.log_inverse_loss
     if not solution.loss.exponential_tail or not solution.network.homogeneous:
         raise PreconditionError("margin theory needs a homogeneous network and a loss with an exponential tail.")
+    if solution.weight_decay > 0:
+        raise PreconditionError("margin theory needs a flow without weight decay, under which the norm stays finite.")
     late = np.flatnonzero((u > 1) & np.isfinite(solution.log_t))
     if not late.size:
         raise PreconditionError("the flow has not separated the data: log(1/loss) never exceeded 1.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count, as_floats, as_positive
+from theory._arrays import as_count, as_floats, as_positive, as_real
 from theory._errors import InvalidInput
 from theory.flow._field import Field
 from theory.flow._run import Run
@@ -30,6 +30,7 @@ def integrate(
     *,
     until: str | float | Until = "margin-converged",
     clock: str = "auto",
+    weight_decay: float = 0.0,
     rtol: float = 1e-8,
     atol: float = 1e-12,
     max_steps: int = 100_000,
@@ -56,6 +57,10 @@ def integrate(
     ``"stationary"``.
     clock : ``auto``: t for the square loss and for an end in t, else loss-normalised; then s = log log(1/Loss).
         ``t`` and ``loss-normalised`` keep that clock.
+    weight_decay : of the penalty ``(weight_decay / 2) ||theta||^2`` added to Loss (PyTorch's convention, but Loss is a
+        sum): ``dtheta/dt in -d Loss - weight_decay theta``. Every conserved quantity becomes ``e^(-2 weight_decay t)``
+        times its value at the start (*derived*: they are quadratic forms). Needs the clock t and an end in t or
+        ``"stationary"``; log(1/Loss) includes the penalty.
     rtol, atol : error per step, relative and absolute, on the parameters (in s: on theta e^{-s/L}).
     max_steps : accepted steps at most.
     ambiguous : what a unit does where Clarke's flow is not unique (v- < 0 < v+): ``off``, ``on`` or ``raise``.
@@ -86,7 +91,14 @@ def integrate(
     end = as_until(until, exponential_tail=loss.exponential_tail)
     if end.kind == "margin-converged" and not network.homogeneous:
         raise InvalidInput(
-            "until='margin-converged' needs a homogeneous network, but this one has biases; give log-loss:... instead."
+            "until='margin-converged' needs a homogeneous network, but this one is not; give log-loss:... instead."
+        )
+    decay = as_real("weight_decay", weight_decay)
+    if decay < 0:
+        raise InvalidInput(f"weight_decay must be at least 0, but is {decay:g}.")
+    if decay > 0 and (clock == "loss-normalised" or end.kind not in ("t", "stationary")):
+        raise InvalidInput(
+            "weight decay needs the clock t and until='t:...' or 'stationary': with it the loss does not go to zero."
         )
     if end.kind in ("log-loss", "margin-converged"):
         check_separable(network, X, y)
@@ -97,7 +109,7 @@ def integrate(
     if ambiguous not in POLICIES:
         raise InvalidInput(f"ambiguous must be one of {', '.join(POLICIES)}, but is {ambiguous!r}.")
     run = Run(
-        Field(network, X, y, loss),
+        Field(network, X, y, loss, weight_decay=decay),
         end,
         clock,
         as_positive("rtol", rtol),

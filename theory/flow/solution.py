@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import brentq
 
-from theory._errors import InvalidInput
+from theory._errors import InvalidInput, PreconditionError
 from theory.flow._steppers import Piece
 from theory.flow._until import FlowStatus
 from theory.flow.losses import Loss
@@ -72,7 +72,8 @@ class FlowSolution:
     events : every switch, in time. state : the last state, to go on from.
     clock_error : largest ``|log(1/Loss) - e^s| / e^s`` in the clock s = log log(1/Loss), an error estimate; else 0.
     conservation_drift : change of the conserved quantities from start to end over ||theta||^2 (see
-    ``conservation_drift``).
+    ``conservation_drift``); with weight decay, from the values that decay makes of those at the start.
+    weight_decay : of the penalty ``(weight_decay / 2) ||theta||^2``, which is part of log(1/Loss) here.
     field_evaluations, jacobian_evaluations, seconds : the cost.
     """
 
@@ -95,6 +96,7 @@ class FlowSolution:
     jacobian_evaluations: int
     seconds: float
     pieces: tuple[Piece, ...] = field(repr=False)
+    weight_decay: float = 0.0
 
     @property
     def theta(self) -> np.ndarray:
@@ -179,7 +181,14 @@ class FlowSolution:
         return self.margins() / self.norms() ** self.network.degree
 
     def smoothed_margins(self) -> np.ndarray:
-        """``l^{-1}(Loss) / ||theta||^L`` (steps + 1): never decreases once the data are separated."""
+        """``l^{-1}(Loss) / ||theta||^L`` (steps + 1): never decreases once the data are separated.
+
+        Raises
+        ------
+        PreconditionError : weight decay, under which the loss is part of the objective only.
+        """
+        if self.weight_decay > 0:
+            raise PreconditionError("the smoothed margin belongs to a flow without weight decay.")
         values = np.array([self.loss.smoothed_margin(float(u)) for u in self.log_inverse_loss])
         return values / self.norms() ** self.network.degree
 
@@ -205,6 +214,7 @@ class FlowSolution:
     def to_json(self) -> dict[str, object]:
         """The end of the flow and its cost in plain numbers; the trajectory itself is in the arrays."""
         theory = self.loss.exponential_tail and self.network.homogeneous
+        smooth = theory and self.weight_decay == 0
         f = self.network.output(self.theta, self.X)
         scale = float(np.linalg.norm(self.theta)) ** self.network.degree
         return {
@@ -212,7 +222,8 @@ class FlowSolution:
             "log_t": self.state.log_t,
             "log_inverse_loss": self.state.log_inverse_loss,
             "margin": float(self.loss.margins(f, self.y).min() / scale) if theory else None,
-            "smoothed_margin": self.loss.smoothed_margin(self.state.log_inverse_loss) / scale if theory else None,
+            "smoothed_margin": self.loss.smoothed_margin(self.state.log_inverse_loss) / scale if smooth else None,
+            "weight_decay": self.weight_decay,
             "conservation_drift": self.conservation_drift,
             "clock_error": self.clock_error,
             "events": self.event_counts,
