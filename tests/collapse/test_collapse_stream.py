@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from theory import InvalidInput
 from theory.collapse import MeansAccumulator, ScatterAccumulator, collapse_metrics
 
 FREE_OF_SCALE = tuple(
@@ -199,3 +200,27 @@ def test_a_memory_map_is_not_read_whole(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.5 * N * d * 8
+
+
+@given(problem=problems())
+@some
+def test_decisions_that_are_known_spare_the_classifier(problem):
+    _, X, y, W, b, mean = problem
+    means = MeansAccumulator(len(W), X.shape[1]).add(X, y).finish()
+    scatter = ScatterAccumulator(means, classifier=W, bias=b, global_mean=mean)
+    known = scatter.add(X, y, (X @ W.T + b).argmax(axis=1)).finish()
+    assert known == collapse_metrics(X, y, W, b, global_mean=mean)
+    nearest = ((X[:, None] - means.means) ** 2).sum(axis=2).argmin(axis=1)
+    told = ScatterAccumulator(means, classifier=W, bias=b).add(X, y, (nearest + (y == 0)) % len(W)).finish()
+    assert told.nc4 == (y == 0).mean()
+    with pytest.raises(InvalidInput, match="decisions but"):
+        scatter.add(X, y, y[1:])
+
+
+def test_decisions_are_cut_with_their_batch():
+    rng = np.random.default_rng(0)
+    y = np.arange(3_000) % 2
+    X, W = rng.standard_normal((3_000, 500)) + y[:, None], rng.standard_normal((2, 500))  # pieces of 1,048 samples
+    means = MeansAccumulator(2, 500).add(X, y).finish()
+    told = ScatterAccumulator(means, classifier=W).add(X, y, (X @ W.T).argmax(axis=1)).finish()
+    assert told == collapse_metrics(X, y, W)

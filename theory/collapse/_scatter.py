@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from theory._arrays import as_labels
 from theory._errors import InvalidInput, PreconditionError
 from theory.collapse._batches import classifier_and_bias, pieces
 from theory.collapse._geometry import logit_shape, self_duality, shape_fields
@@ -57,20 +58,23 @@ class ScatterAccumulator:
     """
 
     __slots__ = (
+        "_basis",
         "_bias",
         "_centred",
         "_class_means",
         "_classifier",
+        "_coordinates",
         "_counts",
+        "_direction",
         "_disagreements",
         "_distances",
         "_global_mean",
-        "_maps",
         "_rank",
         "_tilt",
         "_tilted",
         "_tolerance",
         "_traces",
+        "_values",
         "_whitened",
     )
 
@@ -89,50 +93,62 @@ class ScatterAccumulator:
         self._class_means, self._global_mean = class_means, global_mean
         self._classifier, self._bias = classifier_and_bias(classifier, bias, K, d)
         self._centred = means - centre
-        _, values, directions = np.linalg.svd(self._centred, full_matrices=False)
+        left, values, directions = np.linalg.svd(self._centred, full_matrices=False)
         self._tolerance = float(_EPS * max(max(K, d) * values[0], 8 * np.linalg.norm(means)))
         self._rank = min(K - 1, int((values > self._tolerance).sum()))
         if self._rank == 0 or values[0] < _SMALLEST:
             raise PreconditionError(
                 "NC1 needs class means that differ, but all class means coincide (Sb = 0)."
             )
-        whiten = directions[: self._rank].T / values[: self._rank]
-        shift = (centre - class_means.centre("sample")) @ whiten
+        # one product with the basis serves all: the class means have no part outside its span
+        self._basis = np.ascontiguousarray(directions[: self._rank].T)
+        self._values = values[: self._rank]
+        self._coordinates = self._values[:, None] * left[:, : self._rank].T
+        shift = (centre - class_means.centre("sample")) @ self._basis / self._values
         length = float(np.linalg.norm(shift))
         self._tilt = K * length**2
-        tilt = whiten @ (shift / length if length else shift)
-        self._maps = np.column_stack(
-            [whiten, tilt] if self._classifier is None else [whiten, tilt, self._centred.T]
-        )
+        self._direction = shift / length if length else shift
         self._distances = squareform(pdist(means, "sqeuclidean"))
         self._counts = np.zeros(K, dtype=np.int64)
         self._traces = np.zeros(K)
         self._whitened = self._tilted = 0.0
         self._disagreements = 0
 
-    def add(self, features: ArrayLike, labels: ArrayLike) -> ScatterAccumulator:
+    def add(
+        self, features: ArrayLike, labels: ArrayLike, decisions: ArrayLike | None = None
+    ) -> ScatterAccumulator:
         """Take in a batch: features (n, d) and labels (n,); returns self. A refused batch changes nothing.
+
+        ``decisions`` (n,) are the classes that the classifier chose, where they are known; they spare NC4 the
+        product with the classifier. Default argmax(W h + b).
 
         Raises
         ------
         InvalidInput : NaN or infinity, shapes that do not meet, a label out of range, no samples.
         """
-        means, rank = self._class_means.means, self._rank
+        chosen = None if decisions is None else as_labels("decisions", decisions)
+        if chosen is not None and len(chosen) != len(np.asarray(labels)):
+            raise InvalidInput(f"there are {len(chosen)} decisions but {len(np.asarray(labels))} labels.")
+        means = self._class_means.means
         K, d = means.shape
         counts, traces = self._counts.copy(), self._traces.copy()
         whitened, tilted, disagreements = self._whitened, self._tilted, self._disagreements
         for part, classes in pieces(features, labels, num_classes=K, dimension=d):
             deviations = part - means[classes]
-            mapped = deviations @ self._maps
+            inside = deviations @ self._basis
+            white = inside / self._values
             counts += np.bincount(classes, minlength=K)
             traces += np.bincount(classes, np.einsum("ij,ij->i", deviations, deviations), minlength=K)
-            whitened += float(np.einsum("ij,ij->", mapped[:, :rank], mapped[:, :rank]))
-            tilted += float(mapped[:, rank] @ mapped[:, rank])
+            whitened += float(np.einsum("ij,ij->", white, white))
+            tilted += float(np.square(white @ self._direction).sum())
             if self._classifier is not None:
                 # -||h - mu_k||^2 / 2 up to a term that all classes share
-                nearness = mapped[:, rank + 1 :] - self._distances[classes] / 2
-                decisions = (part @ self._classifier.T + self._bias).argmax(axis=1)
-                disagreements += int((decisions != nearness.argmax(axis=1)).sum())
+                nearness = inside @ self._coordinates - self._distances[classes] / 2
+                if chosen is None:
+                    decided = (part @ self._classifier.T + self._bias).argmax(axis=1)
+                else:
+                    decided, chosen = chosen[: len(part)], chosen[len(part) :]
+                disagreements += int((decided != nearness.argmax(axis=1)).sum())
         self._counts, self._traces = counts, traces
         self._whitened, self._tilted, self._disagreements = whitened, tilted, disagreements
         return self
