@@ -1,8 +1,9 @@
 """Gradient flow of homogeneous networks: exact through the kinks, certified at the end.
 
 ``integrate(network, (X, y), loss, theta0, until=...)`` follows ``dtheta/dt in -d Loss(theta)`` and returns a
-``FlowSolution``; ``diagnose`` measures the theory's quantities along it; ``limit_direction`` finds and certifies where
-it heads; ``theory.flow.exact`` holds the flows that are known in closed form.
+``FlowSolution``; ``descend`` runs gradient descent and its relatives with the same record; ``diagnose`` measures the
+theory's quantities along it; ``limit_direction`` finds and certifies where it heads; ``theory.flow.exact`` holds the
+flows that are known in closed form.
 
 >>> net = two_layer(2, 4)
 >>> X, y = [[1.0, 0.2], [0.3, 1.0], [-1.0, -0.1]], [1, 1, -1]
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from theory.flow._limit_record import LimitDirection
 from theory.flow._until import FlowStatus, Until
+from theory.flow.algorithms import AlgorithmSolution, StepLimit, descend, descent_limit, step_limit
 from theory.flow.alignment import Alignment, alignment
 from theory.flow.conservation import conservation_drift, conservation_law_count, conserved_quantities
 from theory.flow.diagnostics import FlowDiagnostics, diagnose
@@ -43,11 +45,12 @@ from theory.flow.solution import FlowEvent, FlowSolution, FlowState
 from theory.flow.variation_norm import VariationMargin, variation_margin
 
 __all__ = [
-    "Alignment", "CrossEntropyLoss", "DiagonalNetwork", "ExponentialLoss", "FlowDiagnostics", "FlowEvent", "FlowKKT",
-    "FlowSolution", "FlowState", "FlowStatus", "KKTCertificate", "LayeredNetwork", "LimitDirection", "LogisticLoss",
-    "Margins", "MaxMargin", "Network", "SquareLoss", "Until", "VariationMargin", "alignment", "check_separable",
-    "conservation_drift", "conservation_law_count", "conserved_quantities", "convolutional", "deep_linear",
-    "deep_linear_margin", "diagnose", "diagonal_linear", "evolution_identities", "flow_kkt", "fully_connected",
-    "growth_constants", "homogeneity_defect", "integrate", "kkt_certificate", "limit_direction", "linear_max_margin",
-    "margins", "modified_margin", "monotonicity_violation", "near_homogeneity", "two_layer", "variation_margin",
+    "AlgorithmSolution", "Alignment", "CrossEntropyLoss", "DiagonalNetwork", "ExponentialLoss", "FlowDiagnostics",
+    "FlowEvent", "FlowKKT", "FlowSolution", "FlowState", "FlowStatus", "KKTCertificate", "LayeredNetwork",
+    "LimitDirection", "LogisticLoss", "Margins", "MaxMargin", "Network", "SquareLoss", "StepLimit", "Until",
+    "VariationMargin", "alignment", "check_separable", "conservation_drift", "conservation_law_count",
+    "conserved_quantities", "convolutional", "deep_linear", "deep_linear_margin", "descend", "descent_limit",
+    "diagnose", "diagonal_linear", "evolution_identities", "flow_kkt", "fully_connected", "growth_constants",
+    "homogeneity_defect", "integrate", "kkt_certificate", "limit_direction", "linear_max_margin", "margins",
+    "modified_margin", "monotonicity_violation", "near_homogeneity", "step_limit", "two_layer", "variation_margin",
 ]  # fmt: skip
