@@ -177,6 +177,7 @@ def measure(
         "mean_margin": reading.sums["margin"] / total,
         "loss": reading.sums["loss"] / total,
         "nc1": float("nan") if metrics is None else metrics.nc1_papyan,
+        "nc1_ratio": float("nan") if metrics is None else metrics.nc1_ratio,
     }
     if weight_decay is not None:
         lam = as_real("weight_decay", weight_decay)

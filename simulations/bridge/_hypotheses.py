@@ -84,7 +84,7 @@ def _measured(
 ) -> list[Hypothesis]:
     decay = lam * m.weight_energy
     off = abs(decay - m.slope) / max(decay, abs(m.slope)) if decay or m.slope else float("nan")
-    nc1 = float("nan") if m.metrics is None else m.metrics.nc1_papyan
+    nc1 = float("nan") if m.metrics is None else m.metrics.nc1_ratio
     below, nonnegative = m.layers[-1].parameters_below, m.smallest_feature >= 0
     return [
         Hypothesis(
@@ -104,7 +104,7 @@ def _measured(
             needed_by=_those(names, "relu"),
         ),
         Hypothesis(
-            statement="the features of a class coincide (NC1)", holds=nc1 <= COLLAPSED, value=nc1,
+            statement="the features of a class coincide (NC1: tr Sw / tr Sb)", holds=nc1 <= COLLAPSED, value=nc1,
             tolerance=COLLAPSED, needed_by=names,
         ),
         Hypothesis(
@@ -124,7 +124,7 @@ def _unknown(names: tuple[str, ...], penalised: tuple[str, ...]) -> list[Hypothe
         "the classifier is stationary": penalised,
         "the features take both signs": _those(names, "free", "layer-peeled", "vanishing"),
         "the features are nonnegative": _those(names, "relu"),
-        "the features of a class coincide (NC1)": names,
+        "the features of a class coincide (NC1: tr Sw / tr Sb)": names,
         "every sample is classified correctly (terminal phase)": _those(names, "layer-peeled", "vanishing"),
         "the features are free": names,
     }

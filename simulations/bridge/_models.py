@@ -112,7 +112,9 @@ def parameters(solution: PeeledSolution) -> dict[str, float]:
 def quantities(name: str, solution: PeeledSolution, counts: np.ndarray) -> dict[str, float | np.ndarray]:
     """What the solution predicts, without what is undefined, was given, or is a matter of the order of classes."""
     W, means, labels = solution.classifier(), solution.features().T, np.arange(len(counts))
-    found: dict[str, float | np.ndarray] = {**geometry(W, means, counts), "nc1": 0.0}
+    found: dict[str, float | np.ndarray] = {**geometry(W, means, counts), "nc1_ratio": 0.0}
+    if np.linalg.matrix_rank(means - means.mean(axis=0)) == len(counts) - 1:
+        found["nc1"] = 0.0  # where means coincide, its inverse of Sb magnifies whatever a network leaves there
     model = solution.model
     if name in ("vanishing", "layer-peeled"):
         del found["classifier_norm"]

@@ -43,7 +43,8 @@ class Prediction:
         the commonest over that of the rarest (this and ``majority_cosine`` for unequal counts only);
         ``feature_cosine`` mean cosine of uncentred class means; ``classifier_norm`` ||W||_F; ``feature_norm`` mean
         ||h||; ``mean_margin`` mean of z_y - max other; ``loss`` mean loss; ``objective`` with penalties
-        (``objective_deep_d`` for the deep model); ``nc1`` 0; ``nc2_etf_distance`` of W W^T to the simplex;
+        (``objective_deep_d`` for the deep model); ``nc1_ratio`` tr Sw / tr Sb, and ``nc1`` Tr(Sw Sb^+)/K where the
+        class means have rank K - 1, both 0; ``nc2_etf_distance`` of W W^T to the simplex;
         ``gram_classifier`` W W^T over its norm; ``rank`` singular values of the class logits above 1 % of the first.
     alternatives : the solutions of the other models for the same run; :meth:`instead` predicts from one of them.
     hypotheses : what the models rest on, and whether it holds in this run.
@@ -162,6 +163,8 @@ def predict(
     are predicted. In a network that is positively homogeneous in each bias-free layer, lam ||W_l||^2 is that number
     for every l, so the last d layers are a deep model with penalties lam each and
     lam_H^(d) = lam ||W_{L-d+1}||^2 / sum ||h_i^(d)||^2; with Linear layers its linear form, ``deep-d``, is solved too.
+    With equal counts and the simplex frame in every layer it predicts the same as the one-layer model, whose effective
+    lam_H has absorbed the depth; they part where the counts differ or the frame is not the cheapest.
 
     ``auto`` takes penalties for a positive decay, budgets if those are given, the support vector limit for decay 0;
     nonnegative features if those of the run are and no bias stands against it. All other models that can be stated
