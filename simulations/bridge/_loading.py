@@ -34,7 +34,7 @@ class Batches:
     """
 
     def __init__(self, loader: Any, module: nn.Module, *, device: Any = None, batch_size: int = 1024) -> None:
-        if hasattr(loader, "X") and hasattr(loader, "y"):
+        if hasattr(loader, "X") and hasattr(loader, "y") and not isinstance(loader, Iterable):
             loader = (loader.X, loader.y)
         if isinstance(loader, tuple) and len(loader) == 2 and all(hasattr(part, "shape") for part in loader):
             loader = _Cut(*loader, size=batch_size)
@@ -62,7 +62,8 @@ class Batches:
 
     def _tensor(self, inputs: Any) -> Any:
         try:
-            tensor = torch.as_tensor(inputs)
+            # by way of NumPy, since torch reads Python's floats as single precision
+            tensor = inputs if isinstance(inputs, torch.Tensor) else torch.as_tensor(np.asarray(inputs))
         except (TypeError, ValueError, RuntimeError):
             kind = type(inputs).__name__
             raise InvalidInput(f"the inputs of a batch must be a tensor or an array, but are a {kind}.") from None

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simulations._torch import import_torch
-from simulations.bridge._classifier import Found, as_rows, find_classifier, first_input, matrix_and_bias
+from simulations.bridge._classifier import find_classifier, matrix_and_bias
 from simulations.bridge._layers import is_homogeneous, norm_product, weight_matrices
 from simulations.bridge._loading import Batches
+from simulations.bridge._stream import Seen, Sums, listening, outputs, together
 from simulations.bridge._untouched import untouched
 from theory._arrays import as_count
-from theory._errors import InvalidInput, PreconditionError
+from theory._errors import InvalidInput
 from theory.collapse import ClassMeans, CollapseMetrics, MeansAccumulator, ScatterAccumulator
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 torch = import_torch("last_layer_features")
 
 _CACHE = 2**26  # bytes of features kept from the first pass, so that a small set is read once
-_JOINED = 2**19  # numbers, after which batches go to the accumulators
 _SHIFT = 1e-4  # the passes differ if their mean features do by this share of the features' root mean square
 
 
@@ -178,11 +177,11 @@ def last_layer_features(
         if len(W) != K:
             notes.append(f"layer {found.name!r} has {len(W)} rows for {K} classes: its weights are not measured.")
             W = b = None
-        sums = _Sums(K, W is not None)
+        sums = Sums(K, W is not None)
         means = None
-        kept: list[_Seen] | None = []
-        with _listening(found) as heard:
-            for seen in _together(_outputs(module, heard, itertools.chain([first], stream))):
+        kept: list[Seen] | None = []
+        with listening(found) as heard:
+            for seen in together(outputs(module, heard, itertools.chain([first], stream))):
                 means = means or MeansAccumulator(K, seen.features.shape[1])
                 means.add(seen.features, seen.labels)
                 sums.add(seen)
@@ -195,7 +194,7 @@ def last_layer_features(
             scatter = ScatterAccumulator(class_means, classifier=W, bias=b, global_mean=global_mean)
             if kept is None:
                 rewind()
-            notes += _scatter(scatter, class_means, kept or _together(_outputs(module, heard, batches)), sums)
+            notes += _scatter(scatter, class_means, kept or together(outputs(module, heard, batches)), sums)
         weights = weight_matrices(module, found.order)
         rho = norm_product(weights)
         homogeneous = is_homogeneous(module, first[0][:16], degree=len(weights))
@@ -231,65 +230,7 @@ def _array(tensor: Any) -> np.ndarray:
     return array
 
 
-def _numpy(tensor: Any) -> np.ndarray:
-    """A float32 or float64 array; half precisions become float64."""
-    tensor = tensor.cpu()
-    return (tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.double()).numpy()
-
-
-class _Seen(NamedTuple):
-    features: np.ndarray
-    logits: np.ndarray
-    labels: np.ndarray
-
-
-@contextmanager
-def _listening(found: Found) -> Iterator[list[Any]]:
-    """Copies of what goes into the classifier and what comes out, one pair for each time it runs."""
-    heard: list[Any] = []
-
-    def note(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
-        heard.append((as_rows(first_input(args, kwargs)).detach().clone(), as_rows(output).detach().clone()))
-
-    handle = found.layer.register_forward_hook(note, with_kwargs=True)
-    try:
-        yield heard
-    finally:
-        handle.remove()
-
-
-def _outputs(module: nn.Module, heard: list[Any], batches: Any) -> Iterator[_Seen]:
-    for inputs, labels in batches:
-        heard.clear()
-        module(inputs)
-        if len(heard) != 1 or heard[0][0].ndim != 2 or len(heard[0][0]) != len(labels):
-            raise InvalidInput(
-                "the classifier must run once on each batch, with one vector per sample, but for a batch of "
-                f"{len(labels)} it ran {len(heard)} times, on {[tuple(h.shape) for h, _ in heard]}."
-            )
-        features, logits = (_numpy(part) for part in heard[0])
-        if not (np.isfinite(features).all() and np.isfinite(logits).all()):
-            raise PreconditionError("features and logits must be finite, but contain NaN or infinity.")
-        yield _Seen(features, logits, labels)
-
-
-def _together(stream: Iterable[_Seen]) -> Iterator[_Seen]:
-    """Small batches joined to some megabytes, which the accumulators take in faster."""
-    waiting: list[_Seen] = []
-    for seen in stream:
-        waiting.append(seen)
-        if sum(part.features.size for part in waiting) >= _JOINED:
-            yield _joined(waiting)
-            waiting = []
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(parts: list[_Seen]) -> _Seen:
-    return parts[0] if len(parts) == 1 else _Seen(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
-
-
-def _scatter(scatter: ScatterAccumulator, first: ClassMeans, second: Iterable[_Seen], sums: _Sums) -> list[str]:
+def _scatter(scatter: ScatterAccumulator, first: ClassMeans, second: Iterable[Seen], sums: Sums) -> list[str]:
     """Add the second pass; a note where it saw other features than the first."""
     count = 0
     total = np.zeros(first.means.shape[1])
@@ -309,52 +250,3 @@ def _scatter(scatter: ScatterAccumulator, first: ClassMeans, second: Iterable[_S
     if shift > _SHIFT * math.sqrt(float(first.counts @ sums.energy()) / N):
         return ["the two passes over the loader saw different inputs (a random augmentation?): NC1 mixes both."]
     return []
-
-
-class _Sums:
-    """Running energies, margins, errors and losses."""
-
-    def __init__(self, K: int, has_logits: bool) -> None:
-        self._has_logits = has_logits
-        self._counts, self._squares, self._norms = np.zeros(K), np.zeros(K), np.zeros(K)
-        self._least = np.full(K, np.inf)
-        self._margins = self._errors = self._losses = 0.0
-
-    def add(self, seen: _Seen) -> None:
-        features, logits, labels = seen
-        K = len(self._counts)
-        squares = np.einsum("ij,ij->i", features, features, dtype=np.float64)
-        self._counts += np.bincount(labels, minlength=K)
-        self._squares += np.bincount(labels, squares, minlength=K)
-        self._norms += np.bincount(labels, np.sqrt(squares), minlength=K)
-        if not self._has_logits:
-            return
-        rows = np.arange(len(labels))
-        z = logits.astype(np.float64)
-        own = z[rows, labels]
-        top = z.max(axis=1, keepdims=True)
-        self._errors += float((z.argmax(axis=1) != labels).sum())
-        self._losses += float((np.log(np.exp(z - top).sum(axis=1)) + top[:, 0] - own).sum())
-        z[rows, labels] = -np.inf
-        margins = own - z.max(axis=1)
-        np.minimum.at(self._least, labels, margins)
-        self._margins += float(margins.sum())
-
-    def energy(self) -> np.ndarray:
-        return self._squares / self._counts
-
-    def finish(self, rho: float) -> dict[str, Any]:
-        N = self._counts.sum()
-        energies = {"feature_energy": self.energy(), "feature_norm": self._norms / self._counts}
-        for array in (*energies.values(), self._least):
-            array.setflags(write=False)
-        if not self._has_logits:
-            names = ("class_margins", "mean_margin", "error", "cross_entropy", "normalised_margin")
-            return energies | dict.fromkeys(names)
-        return energies | {
-            "class_margins": self._least,
-            "mean_margin": self._margins / N,
-            "error": self._errors / N,
-            "cross_entropy": self._losses / N,
-            "normalised_margin": float(self._least.min()) / rho if rho > 0 else math.nan,
-        }
