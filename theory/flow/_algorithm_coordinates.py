@@ -74,10 +74,13 @@ class WeightNorm:
         self.sizes = np.diff([*self.starts, network.n_parameters])
         self.blocks, self.decays = int(self.normal.sum()), np.array(1.0)
 
+    def _lengths(self, v: np.ndarray) -> np.ndarray:
+        """Of each block; 1 at biases."""
+        return np.where(self.normal, np.sqrt(np.add.reduceat(v * v, self.starts)), 1.0)
+
     def _unit(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Unit directions (P) and lengths (blocks); biases as they are, of length 1."""
-        length = np.sqrt(np.add.reduceat(v * v, self.starts))
-        length = np.where(self.normal, length, 1.0)
+        """Unit directions (P) and lengths (blocks); biases as they are."""
+        length = self._lengths(v)
         return v / np.repeat(length, self.sizes), length
 
     def _spread(self, s: np.ndarray) -> np.ndarray:
@@ -87,7 +90,7 @@ class WeightNorm:
         return full
 
     def enter(self, theta: np.ndarray) -> np.ndarray:
-        _, length = self._unit(theta)
+        length = self._lengths(theta)
         if not length.all():
             raise PreconditionError(
                 "weight normalisation needs weights of positive length in every block at the start."
