@@ -108,10 +108,11 @@ def _names(part: Any) -> list[str]:
     return [*names, *getattr(part, "parametrizations", ())]
 
 
-def norm_product(weights: Sequence[_Weight]) -> float:
+def norm_product(rows: Sequence[LayerNumbers]) -> float:
     """rho, the product of the Frobenius norms; infinite beyond the largest double."""
-    logs = [math.log(norm) if norm else -math.inf for norm in (_frobenius(w.matrix) for w in weights)]
-    total = sum(logs)
+    if any(row.frobenius == 0 for row in rows):
+        return 0.0
+    total = sum(math.log(row.frobenius) for row in rows)
     return math.exp(total) if total < 709 else math.inf
 
 
@@ -150,6 +151,8 @@ def _double(tensor: Any) -> Any:
 
 def _singular_values(matrix: Any) -> np.ndarray:
     A = _double(matrix)
+    if not torch.isfinite(A).all():
+        return np.full(min(A.shape), np.nan)
     gram = A @ A.T if A.shape[0] <= A.shape[1] else A.T @ A
     values = torch.linalg.eigvalsh(gram).flip(0).clamp(min=0).sqrt().cpu().numpy()
     values.setflags(write=False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from simulations._torch import import_torch
 from simulations.bridge._classifier import find_classifier, matrix_and_bias
-from simulations.bridge._layers import is_homogeneous, norm_product, weight_matrices
+from simulations.bridge._layers import LayerNumbers, is_homogeneous, layer_numbers, norm_product, weight_matrices
 from simulations.bridge._loading import Batches
 from simulations.bridge._stream import Seen, Sums, listening, outputs, together
 from simulations.bridge._untouched import untouched
@@ -51,6 +51,7 @@ class LastLayer:
     cross_entropy : mean over samples of log sum_k exp(z_k) - z_y, natural logarithm.
     normalised_margin : least margin / rho.
     rho : product of the Frobenius norms of all weight matrices (convolutions as out x rest).
+    layers : norms and balance of each weight matrix in running order, with ranks where asked.
     homogeneous : whether the outputs scale with the parameters by the degree that the number of weight matrices
         says, measured; only then is ``normalised_margin`` free of scale (lyu2020gradient). None: not measurable.
     notes : what else was noticed, one sentence each.
@@ -70,6 +71,7 @@ class LastLayer:
     cross_entropy: float | None
     normalised_margin: float | None
     rho: float
+    layers: tuple[LayerNumbers, ...]
     homogeneous: bool | None
     notes: tuple[str, ...]
 
@@ -86,7 +88,8 @@ class LastLayer:
             if isinstance(value, ClassMeans | CollapseMetrics):
                 value = value.to_json()
             out[name] = value.tolist() if isinstance(value, np.ndarray) else value
-        return out | {"min_margin": self.min_margin, "notes": list(self.notes)}
+        layers = [row.to_json() for row in self.layers]
+        return out | {"min_margin": self.min_margin, "layers": layers, "notes": list(self.notes)}
 
     def summary(self) -> str:
         """Return the layer, the margins and the table of metrics."""
@@ -115,6 +118,7 @@ def last_layer_features(
     device: Any = None,
     batch_size: int = 1024,
     cache: int = _CACHE,
+    ranks: bool = False,
 ) -> LastLayer:
     r"""Neural-collapse metrics, margins and energies of a module's last layer, at constant memory.
 
@@ -136,6 +140,7 @@ def last_layer_features(
     device : where batches go; default the device of the first parameter.
     batch_size : of arrays; a loader brings its own.
     cache : bytes of features that may be kept, in the module's type. Where they fit, the loader is read once.
+    ranks : also singular values, ranks and Gram defects of all weight matrices, an eigenvalue problem each.
 
     Returns
     -------
@@ -196,8 +201,9 @@ def last_layer_features(
                 rewind()
             notes += _scatter(scatter, class_means, kept or together(outputs(module, heard, batches)), sums)
         weights = weight_matrices(module, found.order)
-        rho = norm_product(weights)
+        layers = layer_numbers(weights, ranks=ranks)
         homogeneous = is_homogeneous(module, first[0][:16], degree=len(weights))
+    rho = norm_product(layers)
     return LastLayer(
         layer=found.name,
         reason=found.reason,
@@ -206,6 +212,7 @@ def last_layer_features(
         classifier=W,
         bias=b,
         rho=rho,
+        layers=layers,
         homogeneous=homogeneous,
         notes=tuple(notes),
         **sums.finish(rho),
