@@ -1,7 +1,7 @@
 """Small networks for experiments, the same weights for the same seed, without touching the global random state.
 
-Weights are PyTorch's default ones (uniform, bound 1/sqrt(fan-in)) times ``scale``; the residual network's are stated
-there. Names read well in a ``state_dict``: ``linear1.weight``, ``conv2.weight``, ``classifier.weight``.
+Dense and convolutional weights are PyTorch's default ones (uniform, bound 1/sqrt(fan-in)) times ``scale``, batch
+normalisation starts at 1 and 0; the residual network's are stated there. Names read well in a ``state_dict``: ``linear1.weight``, ``conv2.weight``, ``classifier.weight``.
 """
 
 from __future__ import annotations
@@ -216,6 +216,7 @@ def _built(build: Callable[[], Any], seed: int, scale: float, dtype: str) -> Any
     """What ``build`` makes under the seed; drawn in float32, so that both types get the same weights."""
     torch = import_torch("a network")
     kind, factor = as_dtype(dtype), as_positive("scale", scale)
+    layers = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float32)
@@ -225,6 +226,8 @@ def _built(build: Callable[[], Any], seed: int, scale: float, dtype: str) -> Any
         torch.set_default_dtype(before)
     if factor != 1:
         with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.mul_(factor)
+            for module in net.modules():
+                if isinstance(module, layers):
+                    for parameter in module.parameters(recurse=False):
+                        parameter.mul_(factor)
     return net.to(kind)
