@@ -47,7 +47,7 @@ def private_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
         twin = copy.deepcopy(module, memo)
     except Exception as error:
         raise InvalidInput(f"the module cannot be copied: {first_line(error)}.") from error
-    evaluate(twin)
+    twin.eval()
     twin.to(device="cpu", dtype=torch.float64)
     for part in twin.modules():
         for name, value in list(vars(part).items()):
@@ -57,13 +57,9 @@ def private_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
     return twin, [f"hooks were set aside: {places}"] if hooked else []
 
 
-def evaluate(twin: nn.Module) -> bool:
-    """Put the copy into evaluation mode; False for an exported program, which has the mode it was exported in."""
-    try:
-        twin.eval()
-    except NotImplementedError:
-        return False
-    return True
+def fixed_batch(module: nn.Module) -> bool:
+    """Whether the module may hold for one number of samples only, as an exported program does."""
+    return isinstance(module, torch.fx.GraphModule)
 
 
 def as_array(given: Any) -> np.ndarray:
@@ -112,7 +108,8 @@ def _refuse(module: nn.Module) -> None:
         if isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel):
             raise InvalidInput(f"{where} is wrapped for parallel training: give the module inside, its .module.")
         replaced = vars(part).get("forward")
-        if replaced is not None and getattr(replaced, "__self__", None) is not part:
+        own = getattr(replaced, "__self__", None) is part
+        if replaced is not None and not own and not type(part).__module__.startswith(("torch.export", "torch.fx")):
             raise InvalidInput(f"the forward of {where} was replaced by a function, which may not belong to a copy.")
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if nn.parameter.is_lazy(tensor) or tensor.is_meta:

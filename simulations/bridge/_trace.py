@@ -23,10 +23,11 @@ from torch.overrides import TorchFunctionMode
 from simulations.bridge._modules import state_names
 from simulations.bridge._trace_declared import attention_of, check_declared
 from simulations.bridge._trace_functions import CASTS, FUNCTIONS, METADATA
-from simulations.bridge._trace_values import Padded, Seen, Step, Unreadable, Value, tensors_in, values_in
+from simulations.bridge._trace_values import Pending, Seen, Step, Unreadable, Value, tensors_in
 from theory._errors import InvalidInput
 from theory.architecture import INPUT, Activation, Operation
 
+_HINTS = dict.fromkeys(("softmax", "log_softmax"), " (give the module that returns the logits)")
 _INPLACE = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
 
 
@@ -85,8 +86,8 @@ class Tape(TorchFunctionMode):
         if id(out) not in self._known:
             raise InvalidInput("the module's output does not come from its input by operations that can be seen.")
         found = self._value(out)
-        if isinstance(found, Padded):
-            raise InvalidInput("the module ends in a padding, which only a convolution can take up.")
+        if isinstance(found, Pending):
+            raise InvalidInput(f"the module's output cannot be read: {found.why}.")
         if found.name == INPUT:
             self._emit(Activation("identity"), (found,), {})
             self.steps[-1].value = out.numpy().copy()
@@ -98,15 +99,10 @@ class Tape(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._paused or not any(id(t) in self._known for t in tensors_in((args, kwargs))):
             return func(*args, **kwargs)
-        name = _name(func)
         try:
-            return self._read(name, func, args, kwargs)
-        except Unreadable as problem:
-            raise InvalidInput(f"{self._where()}: {problem}.") from None
-        except InvalidInput as problem:
-            if problem.args[0].startswith(("the module", "'")):
-                raise
-            raise InvalidInput(f"{self._where()}: {problem}") from None
+            return self._read(_name(func), func, args, kwargs)
+        except (Unreadable, InvalidInput) as problem:
+            raise InvalidInput(self._sentence(problem)) from None
 
     def _read(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         if name in CASTS and not kwargs.get("copy"):
@@ -121,15 +117,14 @@ class Tape(TorchFunctionMode):
                 return result
         handler = FUNCTIONS.get(name)
         if handler is None:
-            raise InvalidInput(self._unknown(name))
+            raise Unreadable(f"{name} has no counterpart in theory.architecture{_HINTS.get(name, '')}")
         given, named = self._replaced(args), self._replaced(kwargs)
         try:
             bound = inspect.signature(handler).bind(self, *given, **named)
         except TypeError:
             raise Unreadable(f"{name} is called with arguments that are not understood") from None
-        if name not in ("conv1d", "conv2d") and any(isinstance(v, Padded) for v in values_in((given, named))):
-            raise Unreadable(f"a padding that {name} reads, where only a convolution can take it up")
-        self.out = func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        self.out = result[0] if name.startswith("adaptive_max_pool") and isinstance(result, tuple) else result
         if not isinstance(self.out, torch.Tensor) or self.out.shape[:1] != (self.batch,):
             shape = tuple(self.out.shape) if isinstance(self.out, torch.Tensor) else type(self.out).__name__
             raise Unreadable(f"{name} gives {shape}, where the first axis should still be the {self.batch} samples")
@@ -140,7 +135,7 @@ class Tape(TorchFunctionMode):
                 " (ceil_mode, or shapes that broadcast)"
             )
         self._bind(self.out, value)
-        return self.out
+        return result
 
     def emit(self, operation: Operation, *inputs: Value, fixed: bool = False, **weights: Any) -> Value:
         """A new step that reads ``inputs``; weights are tensors, by their short names; ``fixed`` ones are constants."""
@@ -168,6 +163,8 @@ class Tape(TorchFunctionMode):
         base: str | None = None, declared: bool = False,
     ) -> Value:  # fmt: skip
         for value in inputs:
+            if isinstance(value, Pending):
+                raise Unreadable(value.why)
             if value.name == INPUT and value.shape != self.input_shape:
                 raise Unreadable("the input is read in two shapes")
         shape = operation.output_shape(*(value.shape for value in inputs))
@@ -209,16 +206,18 @@ class Tape(TorchFunctionMode):
                 self.seen.again[name] = earlier.name
                 return
         for short in arrays:
-            known = self._parameters.get(id(weights[short]))
-            if known and f"{name}.{short}" not in known:
+            known = self._parameters.get(id(weights[short]), [])
+            tied = [s.name for s in self.steps if f"{s.name}.{short}" in known]
+            if tied:
+                self.seen.again[name] = tied[0]
+            elif known and f"{name}.{short}" not in known:
                 self.seen.renamed[f"{name}.{short}"] = known[0]
-                tied = next((s.name for s in self.steps if known[0] == f"{s.name}.{short}"), None)
-                if tied:
-                    self.seen.again[name] = tied
             elif not known and fixed:
                 self.seen.constants[name] = None
             elif not known and isinstance(weights[short], torch.Tensor):
                 self.seen.computed[f"{name}.{short}"] = None
+            elif not known:
+                self.seen.filled[name] = None
 
     def _forward(self, path: str, part: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._paused:
@@ -226,16 +225,19 @@ class Tape(TorchFunctionMode):
         key = path if path in self._declared else type(part).__name__
         self._stack.append(path)
         try:
+            self._paused = True  # a part that is read as a whole: what happens inside is not written down
             if key in self._declared:
                 self.used.add(key)
                 self.seen.declared[path or key] = self._declared[key]
                 return self._as_declared(part, forward, self._declared[key], args, kwargs)
             if isinstance(part, nn.MultiheadAttention):
                 return self._attend(part, forward, args, kwargs)
+            self._paused = False
             return forward(*args, **kwargs)
         except Unreadable as problem:
-            raise InvalidInput(f"{self._where()}: {problem}.") from None
+            raise InvalidInput(self._sentence(problem)) from None
         finally:
+            self._paused = False
             self._stack.pop()
 
     def _as_declared(
@@ -247,17 +249,19 @@ class Tape(TorchFunctionMode):
         if len(values) != arity if arity else len(values) < 2:
             raise Unreadable(f"declared as {operation.kind}, it reads {len(values)} value(s) of the network")
         before = [t.clone() for t in tensors]
-        out = self._apart(forward, *args, **kwargs)
+        out = forward(*args, **kwargs)
         if not isinstance(out, torch.Tensor):
             raise Unreadable(f"a declared module returns one tensor, and not {type(out).__name__}")
         if self._keep and len(args) == 1 and not kwargs:
-            check_declared(partial(self._apart, forward), before[0], out.clone(), operation)
+            check_declared(forward, before[0], out.clone(), operation)
         weights = {}
         for short in operation.parameters(values[0].shape):
             try:
                 weights[short] = attrgetter(short)(part)
             except AttributeError:
                 raise Unreadable(f"declared as {operation.kind}, it needs the parameter {short!r}") from None
+            if not isinstance(weights[short], torch.Tensor):
+                raise Unreadable(f"declared as {operation.kind}, its {short!r} is no tensor")
         base = self._stack[-1] or operation.kind
         value = self._emit(operation, values, weights, base=base, declared=True)
         if (self.batch, *value.shape) != tuple(out.shape):
@@ -271,17 +275,9 @@ class Tape(TorchFunctionMode):
         tensors = [t for t in tensors_in((args, kwargs)) if id(t) in self._known]
         operation, weights = attention_of(part, tensors, args, kwargs)
         value = self._emit(operation, (self._value(tensors[0]),), weights, base=self._stack[-1] or "attention1")
-        result = self._apart(forward, *args, **kwargs)
+        result = forward(*args, **kwargs)
         self._bind(result[0], value)
         return result
-
-    def _apart(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run a part of the network without writing down what it does."""
-        self._paused = True
-        try:
-            return forward(*args, **kwargs)
-        finally:
-            self._paused = False
 
     def _bind(self, tensor: torch.Tensor, value: Value) -> None:
         self._known[id(tensor)] = _Known(tensor, value, tensor._version)
@@ -309,17 +305,18 @@ class Tape(TorchFunctionMode):
         kind = type(self._parts[path]).__name__
         return f"{path!r} ({kind})" if path else f"the module itself ({kind})"
 
-    def _unknown(self, name: str) -> str:
+    def _sentence(self, problem: Exception) -> str:
+        """Where it happened and why, with the way out for a module that can be declared."""
         path = self._stack[-1]
         kind = type(self._parts[path]).__name__
-        what = f"{self._where()} calls {name}, which has no counterpart in theory.architecture"
-        if name in ("softmax", "log_softmax"):
-            return f"{what}: give the module that returns the logits."
+        text = f"{self._where()}: {str(problem).rstrip('.')}"
+        if "counterpart" not in text:
+            return f"{text}."
         if not path:
-            return f"{what}: put it into a submodule, and declare that one's Lipschitz constant and homogeneity."
+            return f"{text}; put it into a submodule, whose Lipschitz constant and homogeneity you declare."
         return (
-            f"{what}: declare its Lipschitz constant and degree of homogeneity, by path or class name, as in declared="
-            f"{{{kind!r}: Activation({kind.lower()!r}, lipschitz=1.0, degree=1)}}, or any other operation that it is."
+            f"{text}; declare the module's Lipschitz constant and homogeneity, by path or class name, as in declared="
+            f"{{{kind!r}: Activation({kind.lower()!r}, lipschitz=1.0, degree=1)}}, or the operation that it is."
         )
 
 

@@ -26,8 +26,6 @@ def check_declared(
     """
     if not isinstance(operation, Activation) or operation.lipschitz is None:
         return
-    if out.shape != x.shape:
-        raise Unreadable(f"declared as an element-wise activation, it turns {tuple(x.shape)} into {tuple(out.shape)}")
     other = x.flip(0) * 0.5  # values of the same size, elsewhere
     half = torch.arange(x.numel()).reshape(x.shape) % 2 == 0
     mixed = forward(torch.where(half, x, other)).clone()
@@ -58,9 +56,9 @@ def attention_of(
     named |= kwargs
     plain = part.batch_first and part._qkv_same_embed_dim and part.in_proj_bias is not None and part.bias_k is None
     if not plain or part.add_zero_attn or named.get("key_padding_mask") is not None or named.get("is_causal"):
-        raise Unreadable("only batch-first self-attention with biases and one width, without masks, can be read")
+        raise Unreadable("attention has a counterpart if it is batch-first, with biases, of one width, without masks")
     if len(tensors) != 3 or any(t is not tensors[0] for t in tensors) or named.get("attn_mask") is not None:
-        raise Unreadable("attention of one value to another, or with a mask, cannot be read; self-attention can")
+        raise Unreadable("attention of one value to another, or with a mask, has no counterpart; self-attention has")
     weights = {
         "in_proj_weight": part.in_proj_weight, "in_proj_bias": part.in_proj_bias,
         "out_proj.weight": part.out_proj.weight, "out_proj.bias": part.out_proj.bias,

@@ -15,6 +15,7 @@ import torch
 
 from simulations.bridge._trace_values import (
     Padded,
+    Pending,
     Unreadable,
     Value,
     affine,
@@ -61,14 +62,14 @@ def same(tape: Tape, x: Value, *args: Any, **kwargs: Any) -> Value:
 def reshape(tape: Tape, x: Value, *args: Any, **kwargs: Any) -> Value:
     """View, flatten, squeeze: one vector per sample, or nothing new; the input may be given its shape."""
     shape = tape.out_shape
+    if isinstance(x, Pending) and not isinstance(x, Padded):
+        x = x.source
     if shape == x.shape:
         return x
     if len(shape) == 1:
         return tape.emit(Flatten(), x)
-    found = tape.reshape_input(x, shape)
-    if found is None:
-        raise Unreadable(f"a value of shape {x.shape} per sample is given the shape {shape}; only flattening is read")
-    return found
+    why = f"a value of shape {x.shape} per sample is given the shape {shape}; only flattening is read"
+    return tape.reshape_input(x, shape) or Pending("", shape, x, why)
 
 
 def activation(name: str) -> Callable[..., Value]:
@@ -88,7 +89,7 @@ def leaky_relu(tape: Tape, x: Value, negative_slope: float = 0.01, inplace: bool
 def prelu(tape: Tape, x: Value, weight: torch.Tensor) -> Value:
     """One learned slope, read as a constant."""
     if isinstance(weight, Value) or weight.numel() != 1:
-        raise Unreadable("a PReLU of one slope per channel cannot be read; one with a single parameter can")
+        raise Unreadable("a PReLU of one slope per channel has no counterpart, one of a single slope has")
     tape.note_slope()
     return tape.emit(Activation("leaky_relu", slope=float(weight)), x)
 
@@ -109,15 +110,14 @@ def elu(tape: Tape, x: Value, alpha: float = 1.0, inplace: bool = False) -> Valu
 def gelu(tape: Tape, x: Value, approximate: str = "none") -> Value:
     """GELU with the error function."""
     if approximate != "none":
-        raise Unreadable(f"a GELU approximated by {approximate!r} is another function than GELU: declare it, or take "
-                         "approximate='none'")  # fmt: skip
+        raise Unreadable(f"a GELU approximated by {approximate!r} has no counterpart, one of approximate='none' has")
     return tape.emit(Activation("gelu"), x)
 
 
 def softplus(tape: Tape, x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
     """Softplus of beta 1; PyTorch's is linear from its threshold on, 2e-9 below softplus at 20."""
     if beta != 1 or threshold < 20:
-        raise Unreadable(f"a softplus of beta {beta:g} and threshold {threshold:g} cannot be read; beta 1 and 20 can")
+        raise Unreadable(f"a softplus of beta {beta:g} and threshold {threshold:g} has no counterpart")
     return tape.emit(Activation("softplus"), x)
 
 
@@ -125,7 +125,7 @@ def hardtanh(tape: Tape, x: Value, min_val: float = -1.0, max_val: float = 1.0, 
     """Clipping to [-1, 1] or [0, 6], or to non-negative numbers."""
     known = {(-1.0, 1.0): "hardtanh", (0.0, 6.0): "relu6", (0.0, math.inf): "relu"}
     if isinstance(min_val, Value | torch.Tensor) or (min_val, max_val) not in known:
-        raise Unreadable(f"clipping to [{min_val}, {max_val}] cannot be read; to [-1, 1], [0, 6] and [0, inf) can")
+        raise Unreadable(f"clipping to [{min_val}, {max_val}] has no counterpart; to [-1, 1], [0, 6] and [0, inf) has")
     return tape.emit(Activation(known[min_val, max_val]), x)
 
 
@@ -177,9 +177,8 @@ def pad(tape: Tape, x: Value, pad: Any, mode: str = "constant", value: float | N
         raise Unreadable(f"a padding by {value:g} cannot be read; by zeros it can")
     if before != after or len(before) != axes or min(before) < 0 or mode not in _PADDINGS:
         raise Unreadable(f"a padding {tuple(pad)} cannot be read; one equal on both sides of every axis can")
-    if isinstance(x, Padded):
-        raise Unreadable("a padded map is padded again")
-    return Padded(x.name, tape.out_shape, x, before, _PADDINGS[mode])
+    why = "a padded map is read by something else than a convolution, which alone can take the padding up"
+    return Padded("", tape.out_shape, x, why, before, _PADDINGS[mode])
 
 
 def functional_batch_norm(
@@ -244,7 +243,7 @@ def adaptive(kind: type[AvgPool] | type[MaxPool]) -> Callable[..., Value]:
 
     def read(tape: Tape, x: Value, output_size: Any, return_indices: bool = False) -> Value:
         size, out = x.shape[1:], tape.out_shape[1:]
-        if size == out:
+        if size == out and set(out) != {1}:
             return x
         if any(n % m for n, m in zip(size, out, strict=True)):
             raise Unreadable(f"an adaptive pool of a {size} map to {out} has windows of several sizes")
@@ -303,11 +302,7 @@ def neg(tape: Tape, x: Value) -> Value:
 def mul(tape: Tape, x: Any, other: Any) -> Value:
     """A value times a constant per channel."""
     if isinstance(x, Value) and isinstance(other, Value):
-        raise Unreadable(
-            "two values of the network are multiplied, which has no counterpart in theory.architecture: declare the "
-            "module's Lipschitz constant and degree of homogeneity, as in "
-            "declared={'Name': Activation('name', lipschitz=1.0)}"
-        )
+        raise Unreadable("a product of two values of the network has no counterpart in theory.architecture")
     return times(tape, x, other) if isinstance(x, Value) else times(tape, other, x)
 
 

@@ -118,6 +118,9 @@ def notes(seen: Seen, steps: list[Step]) -> list[str]:
     for name, original in seen.renamed.items():
         if name.rpartition(".")[0] in names and name.rpartition(".")[0] not in seen.again:
             told.append(f"{name!r} is the module's {original!r}")
+    filled = [name for name in seen.filled if name in names]
+    if filled:
+        told.append(f"normalisations without weights have ones and zeros: {_listed(filled)}")
     constants = [name for name in seen.constants if name in names]
     if constants:
         told.append(f"constants of the forward pass stand as weights: {_listed(constants)}")

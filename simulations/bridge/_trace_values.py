@@ -25,10 +25,17 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Padded(Value):
-    """A padded map that a convolution is to take up."""
+class Pending(Value):
+    """A value that only some readers can take up; for the others, why not."""
 
     source: Value
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Padded(Pending):
+    """A padded map, which a convolution can take up."""
+
     pads: tuple[int, ...]
     mode: str
 
@@ -55,6 +62,7 @@ class Seen:
     slopes: dict[str, None] = field(default_factory=dict)
     computed: dict[str, None] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+    filled: dict[str, None] = field(default_factory=dict)
     constants: dict[str, None] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
     declared: dict[str, Operation] = field(default_factory=dict)
@@ -71,18 +79,6 @@ def tensors_in(given: Any) -> Iterator[torch.Tensor]:
     elif isinstance(given, list | tuple):
         for item in given:
             yield from tensors_in(item)
-
-
-def values_in(given: Any) -> Iterator[Value]:
-    """All values in nested arguments."""
-    if isinstance(given, Value):
-        yield given
-    elif isinstance(given, dict):
-        for item in given.values():
-            yield from values_in(item)
-    elif isinstance(given, list | tuple):
-        for item in given:
-            yield from values_in(item)
 
 
 def per_channel(constant: Any, shape: tuple[int, ...]) -> torch.Tensor:

@@ -61,7 +61,7 @@ def read_architecture(
     ----------
     module : is only read: mode, gradients, hooks, buffers, device and the global random states stay as they are.
     example_input : (n, ...) of floating-point numbers, a tensor or an array; the first axis is the batch, of which at
-        most two samples are used.
+        most three samples are used (all of them for an exported or traced program, which may hold for one number).
     declared : operations for modules that cannot be read, by dotted path or class name:
         ``{"Snake": Activation("snake", lipschitz=2.0)}``. Any operation of ``theory.architecture`` may be declared;
         its parameters are those of the module with the same names. An activation with a declared Lipschitz constant
@@ -106,7 +106,7 @@ def read_architecture(
     with _modules.undisturbed():
         twin, set_aside = _modules.private_copy(module)
         tapes, runs = [], []
-        for number, x in enumerate(_two_inputs(example, fixed_batch=not _modules.evaluate(twin))):
+        for number, x in enumerate(_two_inputs(example, fixed_batch=_modules.fixed_batch(twin))):
             tape = Tape(twin, operations, keep=number == 1)
             try:
                 runs.append(_trace_network.simplified(tape.record(_modules.as_tensor(x))))
