@@ -60,7 +60,8 @@ def conservation_drift(network: Network, theta0: ArrayLike, theta: ArrayLike) ->
     .. math:: \max |Q(\theta) - Q(\theta_0)| \,/\, \max(\|\theta\|^2, \|\theta_0\|^2)
 
     Every Q of ``conserved_quantities`` has degree 2 in theta, so the ratio does not depend on the scale of theta.
-    Entries undefined at theta0 do not count. Without conserved quantities, or at theta = theta0 = 0, it is 0.
+    Entries undefined at theta0 do not count. Without conserved quantities, or at theta = theta0 = 0, it is 0; NaN for
+    a network of a kind whose laws are not known.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ def conservation_drift(network: Network, theta0: ArrayLike, theta: ArrayLike) ->
     >>> round(conservation_drift(net, [3.0, 4.0], [0.0, 5.0]), 12)  # -7 becomes -25; both have squared length 25
     0.72
     """
+    if not isinstance(network, LayeredNetwork | DiagonalNetwork):
+        return float("nan")
     before, after = conserved_quantities(network, theta0), conserved_quantities(network, theta)
     start, end = np.asarray(theta0, dtype=np.float64), np.asarray(theta, dtype=np.float64)
     size = np.sqrt(max(start @ start, end @ end))

@@ -14,6 +14,7 @@ from theory._arrays import as_floats
 from theory._errors import InvalidInput
 from theory.flow._kkt_system import margins_of
 from theory.flow.losses import as_loss
+from theory.flow.networks import DiagonalNetwork, LayeredNetwork
 
 
 def check_separable(network: Any, X: ArrayLike, y: ArrayLike) -> None:
@@ -24,9 +25,9 @@ def check_separable(network: Any, X: ArrayLike, y: ArrayLike) -> None:
     -f(x)``; a linear network separates what a linear classifier separates (Gordan: if not, nonnegative weights
     annihilate the rows ``y_n x_n``).
 
-    Nothing is refused in doubt (or, linearly, beyond ten million entries): comparisons and Gordan's weights are
-    checked in rational arithmetic. Widths are not looked at, so passing does not promise that this network separates
-    the data.
+    Nothing is refused in doubt (or, linearly, beyond ten million entries; of a network of another kind than
+    ``theory.flow``'s own only the first rule is known): comparisons and Gordan's weights are checked in rational
+    arithmetic. Widths are not looked at, so passing does not promise that this network separates the data.
 
     Parameters
     ----------
@@ -48,8 +49,9 @@ def check_separable(network: Any, X: ArrayLike, y: ArrayLike) -> None:
         raise InvalidInput(f"the network takes inputs of dimension {network.n_inputs}, but X has {inputs.shape[1]}.")
     K = network.n_outputs
     labels = as_loss("exponential" if K == 1 else "cross_entropy").labels(np.asarray(y), len(inputs), K)
-    biased = any(layer.bias for layer in getattr(network, "layers", ()))
-    smooth = not network.n_units or not network.activation.has_kink
+    known = isinstance(network, LayeredNetwork | DiagonalNetwork)
+    biased = not known or any(layer.bias for layer in getattr(network, "layers", ()))
+    smooth = known and (not network.n_units or not network.activation.has_kink)
     linear = smooth and (not network.n_units or network.activation.power == 1)
     even = smooth and not linear and network.activation.power % 2 == 0
 
