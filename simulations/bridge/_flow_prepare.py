@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from simulations.bridge._flow_module import ModuleNetwork
 from simulations.bridge._flow_translate import operations
+from simulations.bridge._modules import private_copy
 from theory._arrays import as_floats
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.networks import Network, homogeneity_defect
@@ -61,8 +62,11 @@ def evaluated(template: nn.Module, notes: list[str]) -> nn.Module:
     Raises
     ------
     PreconditionError : batch normalisation that uses the statistics of the batch.
-    InvalidInput : parameters that are not real.
+    InvalidInput : as ``private_copy``; parameters that are not floats, or not finite.
     """
+    twin = private_copy(template)[0]
+    if next(template.parameters(), None) is None:
+        raise InvalidInput("the module has no trainable parameters.")
     for name, part in template.named_modules():
         if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None):
             raise PreconditionError(
@@ -74,7 +78,7 @@ def evaluated(template: nn.Module, notes: list[str]) -> nn.Module:
         notes.append(f"dropout is the identity, as in evaluation: {', '.join(dropout)}")
     for name, parameter in template.named_parameters():
         if not parameter.is_floating_point():
-            raise InvalidInput(f"the parameter {name!r} must be real, but is {parameter.dtype}.")
+            raise InvalidInput(f"the parameter {name!r} must be floating-point, but is {parameter.dtype}.")
         if not torch.isfinite(parameter).all():
             raise InvalidInput(f"the parameter {name!r} must be finite, but contains NaN or infinity.")
     dtypes = {str(p.dtype).removeprefix("torch.") for p in template.parameters()} - {"float64"}
@@ -83,7 +87,7 @@ def evaluated(template: nn.Module, notes: list[str]) -> nn.Module:
     still = [name for name, p in template.named_parameters() if not p.requires_grad]
     if still:
         notes.append(f"frozen: {', '.join(still)}")
-    return copy.deepcopy(template).eval().double()
+    return twin.to(next(template.parameters()).device)
 
 
 def smooth_network(

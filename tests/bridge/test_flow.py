@@ -411,6 +411,8 @@ def mixed(*parts):
         (Two, InvalidInput, "returns tuple"),
         (frozen, InvalidInput, "no trainable parameters"),
         (broken, InvalidInput, "'weight' must be finite"),
+        (Square, InvalidInput, "no trainable parameters"),
+        (lambda: nn.Sequential(nn.LazyLinear(1)), InvalidInput, "has no values yet"),
         (lambda: nn.Linear(4, 1), InvalidInput, "cannot be evaluated on inputs of shape"),
         (lambda: nn.Linear(3, 2), InvalidInput, "needs a network with one output"),
     ],
