@@ -1,7 +1,8 @@
 """Small networks for experiments, the same weights for the same seed, without touching the global random state.
 
 Dense and convolutional weights are PyTorch's default ones (uniform, bound 1/sqrt(fan-in)) times ``scale``, batch
-normalisation starts at 1 and 0; the residual network's are stated there. Names read well in a ``state_dict``: ``linear1.weight``, ``conv2.weight``, ``classifier.weight``.
+normalisation starts at 1 and 0; the residual network's are stated there. Names read well in a ``state_dict``:
+``linear1.weight``, ``conv2.weight``, ``classifier.weight``.
 """
 
 from __future__ import annotations

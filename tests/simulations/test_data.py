@@ -149,9 +149,17 @@ def test_long_tail_of_digits_is_the_rule_at_its_own_counts():
     assert long_tailed_digits_counts(37.0).tolist() == wanted
 
 
-@pytest.mark.parametrize("call", [lambda: step_counts(1, 5, 1), lambda: step_counts(4, 5, 0.5),
-                                  lambda: step_counts(4, 5, 1, 5), lambda: long_tail_counts(4, 0, 2), lambda: long_tail_counts(4, 5, np.inf),
-                                  lambda: long_tailed_digits_counts(0.1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: step_counts(1, 5, 1),
+        lambda: step_counts(4, 5, 0.5),
+        lambda: step_counts(4, 5, 1, 5),
+        lambda: long_tail_counts(4, 0, 2),
+        lambda: long_tail_counts(4, 5, np.inf),
+        lambda: long_tailed_digits_counts(0.1),
+    ],
+)
 def test_bad_counts(call):
     with pytest.raises(InvalidInput):
         call()
