@@ -162,6 +162,16 @@ def measure(
     ------
     InvalidInput : no classifier found, labels that do not fit, an empty class, a loader that can be read only once.
     PreconditionError : PyTorch is missing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = torch.nn.Linear(2, 2, bias=False)
+    >>> with torch.no_grad():
+    ...     _ = network.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    >>> record = measure(network, (torch.eye(2), torch.arange(2)))
+    >>> record.error, record.weight_energy, record.quantities["mean_margin"]
+    (0.0, 25.0, 3.5)
     """
     if loss not in LOSSES:
         raise InvalidInput(f"loss must be one of {', '.join(LOSSES)}, but is {loss!r}.")

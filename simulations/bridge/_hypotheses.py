@@ -59,8 +59,8 @@ def hypotheses(
         found.append(Hypothesis(statement="the classifier has no bias", holds=False, needed_by=unbiased))
     found.append(
         Hypothesis(
-            statement="the decay vanishes", holds=weight_decay == 0, value=weight_decay, tolerance=0.0,
-            needed_by=_those(names, "vanishing"),
+            statement="the decay vanishes (the limit is approached only like 1/log(1/lam))",
+            holds=weight_decay == 0, value=weight_decay, tolerance=0.0, needed_by=_those(names, "vanishing"),
         )
     )  # fmt: skip
     found += _measured(measured, weight_decay, names, flat, penalised) if measured else _unknown(names, penalised)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import pdist
 from scipy.special import log_softmax, softmax
 
 from theory.frames import cosines, gram_distance, simplex_etf_gram
@@ -17,20 +18,21 @@ def geometry(W: np.ndarray, means: np.ndarray, counts: np.ndarray) -> dict[str, 
     Numbers that are undefined (cosines with a zero row, of a single class) are NaN. The names that compare the
     groups are left out for equal counts, where they would say nothing.
     """
-    Z, gram, K = W @ means.T, W @ W.T, len(W)
+    gram, K = W @ W.T, len(W)
+    of_logits = _spectrum(W @ means.T, K)
     norms = np.linalg.norm(W, axis=1)
     angles, few, many = cosines(W), counts == counts.min(), counts == counts.max()
     largest = float(norms.max())
     found: dict[str, float | np.ndarray] = {
         "classifier_singular_values": _spectrum(W, K),
-        "logit_singular_values": _spectrum(Z, K),
+        "logit_singular_values": of_logits,
         "minority_cosine": _mean_pair(angles, few),
         "minority_merge_ratio": _merge_ratio(W[few], largest),
         "feature_cosine": _mean_pair(cosines(means), np.ones(K, bool)),
         "classifier_norm": float(np.linalg.norm(W)),
         "gram_classifier": gram / np.linalg.norm(gram) if largest > 0 else np.full_like(gram, np.nan),
         "nc2_etf_distance": gram_distance(gram, simplex_etf_gram(K)) if largest > 0 else float("nan"),
-        "rank": float((_spectrum(Z, K) > RANK_TOLERANCE * _spectrum(Z, K)[0]).sum()),
+        "rank": float((of_logits > RANK_TOLERANCE * of_logits[0]).sum()),
     }
     if not (few & many).any():
         low = float(norms[few].mean())
@@ -87,4 +89,4 @@ def _merge_ratio(rows: np.ndarray, largest: float) -> float:
     """Largest distance between two of the rows over ``largest``."""
     if len(rows) < 2 or largest == 0:
         return float("nan")
-    return max(float(np.linalg.norm(rows - row, axis=1).max()) for row in rows) / largest
+    return float(pdist(rows).max()) / largest

@@ -193,6 +193,16 @@ def predict(
     Cost: two passes over the loader and one probe per weight layer; then milliseconds for one layer and up to a
     second per deep model (a local search for at most 24 classes). Not to be trusted where a hypothesis fails, and the
     deep solutions say "best found", not "optimal".
+
+    Examples
+    --------
+    Without data the penalty on the features is told instead of read; here the two small classes stay apart:
+
+    >>> import torch
+    >>> network = torch.nn.Linear(8, 4, bias=False)
+    >>> prediction = predict(network, [50, 50, 5, 5], 5e-4, feature_penalty=1e-5)
+    >>> prediction.supported, [group.phase for group in prediction.solution.groups]
+    (('free', 'relu'), ['separated', 'separated'])
     """
     lam = as_real("weight_decay", weight_decay)
     if lam < 0:

@@ -328,6 +328,91 @@ def test_hypotheses_see_an_activation_a_bias_and_an_imbalance():
     assert any(note.startswith("no prediction 'relu'") for note in found.notes)
 
 
+def holds(prediction, words):
+    return next(h.holds for h in prediction.hypotheses if words in h.statement)
+
+
+def test_hypotheses_see_scattered_features_and_errors():
+    solution = solve(UnconstrainedFeaturesModel(counts=(5, 5, 5), lam_W=1e-2, lam_H=1e-3))
+    clean, noise = installed(solution, 4), np.random.default_rng(0).standard_normal((15, 4))
+    scattered = installed(solution, 4, noise=3 * noise)
+    for net, expected in ((clean, True), (scattered, False)):
+        prediction = predict(net, (5, 5, 5), 1e-2, loader=net.data)
+        assert holds(prediction, "features of a class coincide") is expected
+        assert holds(prediction, "terminal phase") is expected
+        assert ("free" in prediction.supported) is expected
+    assert all("terminal" not in h.statement for h in prediction.fails("free"))
+    assert any("terminal" in h.statement for h in prediction.fails("vanishing"))
+
+
+def test_hypotheses_see_given_features_hidden_biases_and_a_tanh():
+    X, y = toy()
+    X = X[:, 0]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        single = torch.nn.Linear(6, 3, bias=False).double()
+        layers = [torch.nn.Linear(6, 5, bias=False), torch.nn.ReLU(), torch.nn.Linear(5, 4), torch.nn.Tanh()]
+        net = torch.nn.Sequential(*layers, torch.nn.Linear(4, 3, bias=False)).double()
+    alone = predict(single, None, 1e-2, loader=(X, y))
+    assert holds(alone, "features are free") is False and alone.measured.linear_depths() == ()
+    given = torch.nn.Sequential(torch.nn.Linear(6, 5, bias=False), torch.nn.Linear(5, 3, bias=False)).double()
+    assert measure(given, (X, y)).linear_depths() == ()  # below the last two layers there is only the data
+    prediction = predict(net, None, 1e-2, loader=(X, y))
+    assert holds(prediction, "features are free") is None
+    assert holds(prediction, "have no bias and decay") is False and holds(prediction, "degree one") is False
+    with torch.no_grad():
+        net[2].bias.zero_()
+    net[3] = torch.nn.LeakyReLU()
+    prediction = predict(net, None, 1e-2, loader=(X, y))
+    assert holds(prediction, "have no bias and decay") is True and holds(prediction, "degree one") is True
+
+
+def test_a_bias_of_the_classifier_does_not_spoil_the_homogeneity_of_its_weight():
+    X, y = toy()
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5, bias=False), torch.nn.ReLU(), torch.nn.Linear(5, 3)).double()
+    assert all(part.homogeneity_defect < 1e-14 for part in measure(net, (X[:, 0], y)).layers)
+
+
+def test_objectives_of_layers_out_of_balance_by_hand():
+    net, (X, y) = perceptron(), toy()
+    q = measure(net, (X, y), weight_decay=0.3).quantities
+    energy = {k: float(net[k].weight.detach().square().sum()) for k in (4, 6, 7)}
+    assert q["objective"] == pytest.approx(q["loss"] + 0.3 * energy[7], rel=1e-12)
+    assert q["objective_deep_2"] == pytest.approx(q["loss"] + 0.15 * (energy[7] + 2 * energy[6]), rel=1e-12)
+    deepest = energy[7] + energy[6] + 2 * energy[4]
+    assert q["objective_deep_3"] == pytest.approx(q["loss"] + 0.15 * deepest, rel=1e-12)
+
+
+def test_everything_vanishes_under_a_large_penalty():
+    prediction = predict(FreeFeatures((5, 5), 3), (5, 5), 1.0, feature_penalty=1.0)
+    q = prediction.quantities
+    assert q["classifier_norm"] == 0 and q["rank"] == 0 and q["loss"] == pytest.approx(np.log(2), rel=1e-12)
+    assert "classifier_singular_values" not in q and "minority_cosine" not in q and "nc1" not in q
+    assert "zero" in prediction.summary() or "vanishing" in prediction.summary()
+
+
+def test_two_classes_leave_no_pairs_within_a_group():
+    prediction = predict(FreeFeatures((3, 9), 3), (3, 9), 1e-2, feature_penalty=1e-3)
+    assert {"minority_cosine", "majority_cosine", "minority_merge_ratio"}.isdisjoint(prediction.quantities)
+    # the rows sum to zero, whatever the counts
+    assert prediction.quantities["norm_ratio"] == pytest.approx(1, abs=1e-12)
+
+
+def test_a_head_that_is_a_convolution_of_one_pixel():
+    X, y = toy()
+    net = torch.nn.Sequential(
+        torch.nn.Conv1d(1, 4, 6, bias=False), torch.nn.ReLU(), torch.nn.Conv1d(4, 3, 1), torch.nn.Flatten()
+    ).double()
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4, bias=False), torch.nn.ReLU(),
+                               torch.nn.Linear(4, 3)).double()  # fmt: skip
+    with torch.no_grad():
+        flat[1].weight.copy_(net[0].weight.flatten(1))
+        flat[3].weight.copy_(net[2].weight.flatten(1))
+        flat[3].bias.copy_(net[2].bias)
+    first, second = measure(net, (X, y), weight_decay=0.1), measure(flat, (X, y), weight_decay=0.1)
+    assert compare(first, second, tolerance=1e-12).agrees and first.linear_depths() == ()
+
+
 def test_weight_normalisation_is_not_mistaken_for_decay_of_the_weight():
     (X, y), net = toy(), perceptron()
     net[7] = torch.nn.utils.parametrizations.weight_norm(net[7])
