@@ -105,12 +105,10 @@ class Tape(TorchFunctionMode):
             raise InvalidInput(self._sentence(problem)) from None
 
     def _read(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
-        if name in CASTS and not kwargs.get("copy"):
-            if not (args and id(args[0]) in self._known):
-                return func(*args, **kwargs)  # a constant brought to the type of a value
-            if name != "type" or len(args) > 1:
-                self.seen.casts[self._stack[-1] or "the module itself"] = None
-                return args[0]
+        if name in CASTS and not (args and id(args[0]) in self._known):
+            return func(*args, **kwargs)  # a constant brought to the type of a value
+        if name in CASTS and (name != "type" or len(args) > 1):
+            return self._cast(name, func, args, kwargs)
         if name in METADATA or getattr(func, "__name__", "") == "__get__":
             result = func(*args, **kwargs)
             if not any(True for _ in tensors_in(result)):
@@ -135,6 +133,16 @@ class Tape(TorchFunctionMode):
                 " (ceil_mode, or shapes that broadcast)"
             )
         self._bind(self.out, value)
+        return result
+
+    def _cast(self, name: str, func: Any, args: Any, kwargs: Any) -> torch.Tensor:
+        """Another floating-point type or device: the value itself, as a view, since it may be a copy or not."""
+        if name in ("to", "type", "type_as") and not func(*args, **kwargs).is_floating_point():
+            raise Unreadable(f"{name} rounds a value to another type, which has no counterpart in theory.architecture")
+        value = self._value(args[0])
+        self.seen.casts[self._stack[-1] or "the module itself"] = None
+        result = args[0].view_as(args[0])
+        self._bind(result, value)
         return result
 
     def emit(self, operation: Operation, *inputs: Value, fixed: bool = False, **weights: Any) -> Value:
@@ -194,14 +202,18 @@ class Tape(TorchFunctionMode):
             return path
         kind = operation.name if isinstance(operation, Activation) else operation.kind
         stem = f"{path}.{kind}" if path else kind
-        self._counts[f"{stem}#"] += 1
-        return f"{stem}{self._counts[f'{stem}#']}"
+        while True:
+            self._counts[f"{stem}#"] += 1
+            name = f"{stem}{self._counts[f'{stem}#']}"
+            if name not in self._parts:
+                return name
 
     def _remember(
         self, name: str, base: str, arrays: Mapping[str, np.ndarray], weights: Mapping[str, Any], fixed: bool
     ) -> None:
         for earlier in self.steps:
-            same = earlier.name.partition("@")[0] == base and arrays and earlier.weights.keys() == arrays.keys()
+            same = earlier.name.partition("@")[0] == base and earlier.weights.keys() == arrays.keys()
+            same = same and bool(arrays) and not fixed
             if same and all(np.array_equal(arrays[short], earlier.weights[short]) for short in arrays):
                 self.seen.again[name] = earlier.name
                 return

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 CASTS = frozenset(("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda"))
 METADATA = frozenset(
     ("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point", "is_complex",
-     "__len__", "get_device", "element_size", "type")
+     "__len__", "sym_size", "get_device", "element_size", "type")
 )  # fmt: skip
 _PADDINGS = {"constant": "zeros", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 

@@ -195,6 +195,21 @@ def test_functions_and_methods(forward, shape, kinds):
     assert all(found.count(kind) >= kinds.count(kind) for kind in kinds)
 
 
+def test_casts_are_set_aside_with_a_note():
+    net = Calling(lambda self, x: self.fc(x.half().to(torch.float32)), fc=nn.Linear(3, 2))
+    read = read_architecture(net, torch.zeros(1, 3))
+    X = samples((3,))
+    np.testing.assert_allclose(outputs(read.architecture, read.weights, X), evaluated(net.fc, X), **STRICT)
+    assert read.notes == ("casts to other types are set aside, everything is float64: the module itself",)
+
+
+def test_names_of_functions_leave_those_of_modules_free():
+    net = Calling(lambda self, x: self.linear1(self.relu1(torch.relu(F.linear(x, self.linear1.weight + 1)))),
+                  relu1=nn.ReLU(), linear1=nn.Linear(3, 3))  # fmt: skip
+    read = agrees(net, (3,))
+    assert [node.name for node in read.architecture.nodes] == ["linear2", "relu2", "relu1", "linear1"]
+
+
 def test_a_network_without_operations_is_the_identity():
     read = agrees(nn.Sequential(nn.Identity()), (3,))
     assert read.architecture.nodes[0].operation == Activation("identity")

@@ -39,6 +39,11 @@ F = nn.functional
         lambda self, x: F.dropout(self.fc(x)),
         lambda self, x: self.fc(x) + torch.randn(2),
         lambda self, x: self.fc(x).add_(1, alpha=x.size(0)),
+        lambda self, x: self.fc(x.to(torch.int64).to(x.dtype)),
+        lambda self, x: self.fc(x.round()),
+        lambda self, x: self.fc(x) + x.double().relu_()[:, :2],
+        lambda self, x: x + x.float().relu_(),
+        lambda self, x: x.data.relu_() + self.fc(x)[:, :1],
     ],
 )
 def test_what_depends_on_values_batch_or_chance_is_refused(forward):
@@ -156,6 +161,10 @@ def replaced():
     return net
 
 
+def compiled():
+    return torch.compile(nn.Linear(4, 2))
+
+
 def meta():
     return nn.Linear(4, 2, device="meta")
 
@@ -182,6 +191,7 @@ def meta():
         (lambda: nn.ConvTranspose2d(2, 2, 2), (2, 5, 5), "conv_transpose2d"), (lambda: nn.LSTM(4, 4), (3, 4), "LSTM"),
         (lambda: nn.LayerNorm((3, 4)), (3, 4), "layer normalisation"),
         (lambda: nn.DataParallel(nn.Linear(4, 2)), (4,), "module inside"), (scripted, (4,), "TorchScript"),
+        (compiled, (4,), "_orig_mod"),
         (lambda: nn.LazyLinear(2), (4,), "initialise"), (meta, (4,), "initialise"), (replaced, (4,), "replaced"),
         (lambda: nn.Linear(4, 2, dtype=torch.complex64), (4,), "complex"),
         (lambda: nn.Linear(5, 2), (4,), "first axis is the batch"),
