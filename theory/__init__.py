@@ -6,6 +6,7 @@ Subpackages load on first use, so ``import theory`` costs nothing:
 ``collapse``   neural-collapse metrics NC1-NC4, in memory or streamed
 ``peeled``     the Layer-Peeled Model: certified solutions, thresholds, phase curves
 ``flow``       gradient flow of homogeneous networks through their kinks, margins and certified limits
+``square_loss``  the norm of a deep classifier under weight decay: rho dynamics, low rank, SGD noise, collapse
 ``symbolic``   the closed forms as sympy expressions, with the identities behind them
 ``architecture``  feed-forward graphs: shapes, evaluation, normalisations folded away
 ``norms``      operator norms with a proof: matrices, convolutions, layers, paths
@@ -23,7 +24,9 @@ from theory._errors import InvalidInput, NotConverged, PreconditionError, Theory
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("architecture", "bounds", "collapse", "flow", "frames", "norms", "peeled", "plots", "symbolic")
+_SUBPACKAGES = (
+    "architecture", "bounds", "collapse", "flow", "frames", "norms", "peeled", "plots", "square_loss", "symbolic",
+)  # fmt: skip
 __all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
 
 
