@@ -65,8 +65,8 @@ class Loop:
         ------
         NotConverged : the loss is not finite.
         """
-        began, first = time.monotonic() - self.seconds, self.epoch
         written = time.monotonic()
+        began = written - self.seconds
         saved = self._snapshot()
         try:
             while self.status is None:
@@ -80,8 +80,8 @@ class Loop:
                         self._write(saved)
                         written = time.monotonic()
                 if line is not None:
-                    self._show(line, time.monotonic() - began, first)
-        except KeyboardInterrupt:
+                    self._show(line)
+        except BaseException:  # an interrupt, or an error of the callback: the epochs that are done are kept
             self._write(saved)
             raise
 
@@ -91,16 +91,19 @@ class Loop:
         self.epoch += 1
         index = self.draw(self.order)
         loss = torch.zeros(())
-        with self.stream.drawn():
-            for step, part in enumerate(index):
-                rate = self._rate(step)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
-                X, targets = (self.X, self.targets) if part is None else (self.X[part], self.targets[part])
-                self.optimizer.zero_grad()
-                loss = self.loss(self.model(X), targets)
-                loss.backward()
-                self.optimizer.step()
+        try:
+            with self.stream.drawn(), torch.enable_grad():
+                for step, part in enumerate(index):
+                    rate = self._rate(step)
+                    for group in self.optimizer.param_groups:
+                        group["lr"] = rate
+                    X, targets = (self.X, self.targets) if part is None else (self.X[part], self.targets[part])
+                    self.optimizer.zero_grad()
+                    loss = self.loss(self.model(X), targets)
+                    loss.backward()
+                    self.optimizer.step()
+        except ValueError as error:  # batch normalisation refuses a last batch of one sample
+            raise InvalidInput(f"a training step fails: {_first_line(error)}; another batch_size may help.") from error
         return loss.detach()
 
     def _rate(self, step: int) -> float:
@@ -173,9 +176,8 @@ class Loop:
             for e, loss, error, held, rate in content["rows"].tolist()
         ]
 
-    def _show(self, line: Progress, spent: float, first: int) -> None:
-        row, done = self.rows[-1], max(self.epoch - first, 1)
-        left = spent / max(self.epoch, done) * (self.plan.epochs - self.epoch)
+    def _show(self, line: Progress) -> None:
+        row, left = self.rows[-1], self.seconds / max(self.epoch, 1) * (self.plan.epochs - self.epoch)
         line.draw(
             f"epoch {self.epoch} of {self.plan.epochs}, loss {row.loss:.2e}, error {row.error:.4f}, {left:.0f} s left"
         )
@@ -193,8 +195,7 @@ class Loop:
             with torch.no_grad(), self.stream.drawn():
                 outputs = self.model(self.X[:2])
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise InvalidInput(f"the network does not take samples of shape {shape}: {reason}.") from error
+            raise InvalidInput(f"the network does not take samples of shape {shape}: {_first_line(error)}.") from error
         wanted = (len(self.X[:2]), K)
         if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != wanted:
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
@@ -215,8 +216,9 @@ def _own(model: Any, plan: TrainingPlan, device: torch.device) -> torch.nn.Modul
     try:
         own = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InvalidInput(f"the network cannot be copied: {reason}; give a function that builds it.") from error
+        raise InvalidInput(
+            f"the network cannot be copied: {_first_line(error)}; give a function that builds it."
+        ) from error
     if plan.normalisation == "weight":
         for module in own.modules():
             if isinstance(module, NORMALISED) and not parametrize.is_parametrized(module, "weight"):
@@ -234,6 +236,10 @@ def _optimizer(model: torch.nn.Module, plan: TrainingPlan) -> torch.optim.SGD:
         groups.append({"params": free, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
     return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.nesterov)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _copied(state: Any) -> Any:

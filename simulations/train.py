@@ -46,14 +46,15 @@ def train(
 
     Parameters
     ----------
-    model : a network that maps samples (n, ...) to outputs (n, K), copied and left as it is; or a function from a seed
-        to one, called with the plan's seed. All its submodules are trained in training mode; parameters with
+    model : a network that maps samples (n, ...) to outputs (n, K), copied (its hooks too) and left as it is; or a
+        function from a seed to one, called with the plan's seed. All its submodules are trained in training mode; parameters with
         requires_grad=False stay fixed.
     data : trained on ``X, y``; ``X_test, y_test`` are only measured.
     checkpoint : a file that holds the run so far. Where it exists and belongs to the same plan, data and network, the
         run goes on from there, to the same bits as a run that was never stopped; a run that was finished is read and
-        not trained again. Written whole or not at all, at the end, at KeyboardInterrupt (which goes on to the caller)
-        and every ``checkpoint_every`` epochs, or every 30 s where that is None: a killed run loses at most so much.
+        not trained again. Written whole or not at all, at the end, at KeyboardInterrupt or an error (which goes on to
+        the caller) and every ``checkpoint_every`` epochs, or every 30 s where that is None: a killed run loses at most
+        so much. ``torch.load(path, weights_only=True)`` reads it.
     callback : ``callback(epoch, model, row)`` at epoch 0 and after each, the network in evaluation mode; it may change
         the mode, nothing else. After a resumption it is not called for epochs that the file holds, and is called
         once more for those since the file was written.

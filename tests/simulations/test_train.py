@@ -377,6 +377,23 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
     assert run.first_zero_error == straight.first_zero_error and np.array_equal(run.labels, straight.labels)
 
 
+def test_an_error_of_the_callback_loses_no_epoch(tmp_path):
+    def fail(epoch, model, row):
+        if epoch == 3:
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        train(linear(), BLOBS, plan_of(), checkpoint=tmp_path / "run.pt", callback=fail)
+    assert torch.load(tmp_path / "run.pt", weights_only=True)["epoch"] == 2
+
+
+def test_inside_no_grad_it_trains_all_the_same():
+    with torch.no_grad():
+        run = train(linear(), BLOBS, plan_of())
+        assert not torch.is_grad_enabled()
+    assert same(run.model, train(linear(), BLOBS, plan_of()).model)
+
+
 @pytest.mark.parametrize("other", [{}, {"sampling": "balanced", "normalisation": "weight", "evaluate_every": 4}])
 @pytest.mark.parametrize("stop", [0, 7])
 def test_an_interrupt_saves_and_goes_on_to_the_caller(tmp_path, stop, other):
@@ -481,6 +498,7 @@ class Uncopied(nn.Module):
         (lambda: train(perceptron([4, 2]), BLOBS, plan_of()), "must give 3 numbers a sample"),
         (lambda: train(Twice(), BLOBS, plan_of()), "gives tuple"),
         (lambda: train(nn.Flatten(), gaussians(3, 5, 3, 1.0), plan_of()), "no parameter to train"),
+        (lambda: train(noisy_network(), BLOBS, plan_of(batch_size=59)), "another batch_size may help"),
         (lambda: train(Uncopied(), BLOBS, plan_of()), "cannot be copied"),
         (lambda: train(linear(), BLOBS, plan_of(), checkpoint_every=0), "checkpoint_every must be at least 1"),
     ],
