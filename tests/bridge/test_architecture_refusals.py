@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from simulations.bridge.architecture import read_architecture
 from tests.bridge.networks import Calling
 from tests.bridge.reading import agrees
-from theory import InvalidInput
+from theory import InvalidInput, PreconditionError
 from theory.architecture import Activation, Add, BatchNorm, Linear, outputs
 
 F = nn.functional
@@ -216,6 +217,45 @@ def test_refusals_are_one_sentence(builder, shape, reason):
 def test_bad_examples(example, reason):
     with pytest.raises(InvalidInput, match=reason):
         read_architecture(nn.Linear(4, 2), example)
+
+
+def attention(**given):
+    part = nn.MultiheadAttention(4, 2, **{"batch_first": True, **given})
+    return Calling(lambda self, x: self.part(x, x, x, need_weights=False)[0], part=part)
+
+
+def masked():
+    net = attention()
+    net._call = lambda self, x: self.part(x, x, x, attn_mask=torch.eye(3).bool().logical_not())[0]
+    return net
+
+
+def crossed():
+    net = attention()
+    net._call = lambda self, x: self.part(x, x.relu(), x)[0]
+    return net
+
+
+@pytest.mark.parametrize(
+    ("builder", "reason"),
+    [(lambda: attention(batch_first=False), "batch-first"), (lambda: attention(bias=False), "with biases"),
+     (lambda: attention(kdim=4, vdim=3), "cannot be evaluated|one width"), (masked, "mask"), (crossed, "to another"),
+     (lambda: attention(add_zero_attn=True), "batch-first"), (lambda: attention(add_bias_kv=True), "batch-first")],
+)  # fmt: skip
+def test_attention_is_read_where_it_has_a_counterpart(builder, reason):
+    agrees(attention(), (3, 4))
+    with pytest.raises(InvalidInput, match=reason):
+        read_architecture(builder(), torch.zeros(1, 3, 4))
+
+
+def test_without_pytorch(monkeypatch):
+    net = nn.Linear(4, 2)
+    read_architecture(net, np.zeros((1, 4)))
+    monkeypatch.delitem(sys.modules, "simulations.bridge._modules")
+    monkeypatch.delattr("simulations.bridge._modules")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(PreconditionError, match=r"needs PyTorch: pip install 'deep-classifier-theory\[torch\]'"):
+        read_architecture(net, np.zeros((1, 4)))
 
 
 def test_not_a_module():
