@@ -47,8 +47,8 @@ def train(
     Parameters
     ----------
     model : a network that maps samples (n, ...) to outputs (n, K), copied (its hooks too) and left as it is; or a
-        function from a seed to one, called with the plan's seed. All its submodules are trained in training mode; parameters with
-        requires_grad=False stay fixed.
+        function from a seed to one, called with the plan's seed. All its submodules are trained in training mode;
+        parameters with requires_grad=False stay fixed.
     data : trained on ``X, y``; ``X_test, y_test`` are only measured.
     checkpoint : a file that holds the run so far. Where it exists and belongs to the same plan, data and network, the
         run goes on from there, to the same bits as a run that was never stopped; a run that was finished is read and
