@@ -74,18 +74,22 @@ class _Weight:
 
 
 def weight_matrices(module: nn.Module, order: Sequence[str] = ()) -> list[_Weight]:
-    """All weights of two or more axes, as the forward uses them, those of the modules in ``order`` first.
+    """All weights of two or more axes, as the forward uses them, in the running order of their modules.
+
+    Where a module was not seen to run (it is scripted, or its weight is used by another one), all stand in the order
+    in which they were registered.
 
     Parametrised weights (weight norm, spectral norm, orthogonal) are the computed ones; of the older hooks, the
     value of the last forward.
     """
-    rank = {path: i for i, path in enumerate(order)}
     found = []
     for path, part in module.named_modules():
         if "parametrizations" in path.split("."):
             continue
         found += [(path, part, name) for name in _names(part)]
-    found.sort(key=lambda item: rank.get(item[0], len(rank)))
+    ran = {path: i for i, path in enumerate(order)}
+    if all(path in ran for path, _, _ in found):
+        found.sort(key=lambda item: ran[item[0]])
     weights = []
     for path, part, name in found:
         tensor = getattr(part, name).detach()

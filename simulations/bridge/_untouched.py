@@ -50,8 +50,9 @@ def untouched(module: nn.Module, loader: object = None) -> Iterator[Callable[[],
             part.__dict__.update(kept)
             if part.training != mode:  # scripted modules keep it elsewhere
                 part.training = mode
-            part._buffers.clear()
-            part._buffers.update(held)
+            if isinstance(part._buffers, dict):
+                part._buffers.clear()
+                part._buffers.update(held)
         with torch.no_grad():
             for buffer, version, values in written:
                 if buffer._version != version:

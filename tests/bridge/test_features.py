@@ -160,14 +160,18 @@ class Awkward(nn.Module):
         self.second = nn.utils.spectral_norm(nn.Linear(8, D))
         self.head = nn.Linear(D, K)
         self.register_buffer("calls", torch.zeros(1))
+        self.register_buffer("rebound", torch.zeros(1))
         self.last = None
         self.fails_at = np.inf
         self.count = 0
 
     def forward(self, x):
         self.calls += 1
+        self.rebound = self.rebound + 1
         self.count += 1
         self.last = x
+        if self.count == 1:  # counted anew before the look
+            self.fresh = x
         torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
         if self.count >= self.fails_at:
             raise ZeroDivisionError
@@ -218,6 +222,7 @@ def awkward():
     net.first.register_forward_hook(lambda *_: None)
     net.head.register_forward_pre_hook(lambda *_: None)
     net.count = 0
+    del net.fresh
     return net, X, y
 
 
@@ -238,6 +243,17 @@ def test_the_module_is_left_as_it_was(fails_at):
             last_layer_features(net, loader, cache=0)
     assert_same(before, snapshot(net))
     assert torch.equal(order, loader.generator.get_state())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_scripted_parts_keep_their_mode_and_are_read():
+    body = torch.jit.script(nn.Sequential(nn.Linear(5, D), nn.Dropout(0.5)))
+    net, (X, y) = nn.Sequential(body, nn.Linear(D, K)).double(), data()
+    first, second = (last_layer_features(net, (X, y)) for _ in range(2))
+    assert all(part.training for part in net.modules())
+    H = nn.functional.linear(torch.as_tensor(X), *(p.detach() for p in body.parameters())).numpy()
+    close(first.metrics, collapse_metrics(H, y, first.classifier, first.bias))  # no dropout
+    assert [row.name for row in second.layers] == ["0.0.weight", "1.weight"]
 
 
 @pytest.mark.parametrize("loader", ["bad label", "bad second batch", "nothing"])
@@ -265,7 +281,7 @@ def test_a_training_run_is_the_same_with_and_without_a_look():
                 optimiser.step()
                 if look:
                     last_layer_features(net, loader)
-        net.calls.zero_()
+        net.calls.zero_(), net.rebound.zero_()
         ends.append(copy.deepcopy(net.state_dict()))
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
 
