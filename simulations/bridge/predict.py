@@ -166,6 +166,9 @@ def predict(
     With equal counts and the simplex frame in every layer it predicts the same as the one-layer model, whose effective
     lam_H has absorbed the depth; they part where the counts differ or the frame is not the cheapest.
 
+    Models: zhu2021geometric (penalties), fang2021layerpeeled (budgets), thrampoulidis2022imbalance (the limit of no
+    decay), garrod2025persistence and dang2023linear (deep linear), dang2024relu (nonnegative features).
+
     ``auto`` takes penalties for a positive decay, budgets if those are given, the support vector limit for decay 0;
     nonnegative features if those of the run are and no bias stands against it. All other models that can be stated
     for the run are in ``alternatives``; which of them to believe is what ``hypotheses`` is for.

@@ -125,6 +125,21 @@ def test_records_with_quantities_and_source():
     assert compare(record, record, tolerance=0, source={"x": "mine"})["x"].source == "mine"
 
 
+def test_a_prediction_per_run_is_averaged_like_the_measurements():
+    predictions = [{"x": 1.0, "s": [0.0, 1.0], "y": 1}, {"x": 3.0, "s": [2.0, 1.0]}]
+    runs = [{"x": 1.5, "s": [0.0, 1.0], "y": 1}, {"x": 3.5, "s": [2.0, 1.0], "y": 1}]
+    agreement = compare(predictions, runs, tolerance=0.6)
+    assert agreement["x"].predicted == 2 and agreement["x"].measured == 2.5 and agreement["x"].seeds == 2
+    assert agreement["s"].deviation == 0 and np.allclose(agreement["s"].predicted, [1, 1])
+    assert agreement.not_compared == (("y", "not predicted for every run"),)
+    with pytest.raises(InvalidInput, match="as many"):
+        compare(predictions, runs[:1], tolerance=1)
+    with pytest.raises(InvalidInput, match="as many"):
+        compare(predictions, {"x": [1.5, 3.5]}, tolerance=1)
+    with pytest.raises(InvalidInput, match="one shape"):
+        compare([{"x": 1}, {"x": [1, 2]}], [{"x": 1}, {"x": 1}], tolerance=1)
+
+
 def test_json_is_plain():
     agreement = compare({"s": [1.0, 2.0], "x": 1}, {"s": [[1.0, 2.0], [1.5, 2.0]], "x": [1, 2]}, tolerance=0.1)
     text = json.loads(json.dumps(agreement.to_json()))
@@ -159,7 +174,9 @@ def test_equal_is_both_inequalities(predicted, values, tolerance):
         (({"x": 1 + 1j}, {"x": 1}, {"tolerance": 1}), "real number"),
         (({"x": 1}, [], {"tolerance": 1}), "at least one run"),
         (({"x": 1}, [{"x": 1}, {"y": 1}], {"tolerance": 1}), "same quantities"),
-        (([1], {"x": 1}, {"tolerance": 1}), "mapping"),
+        (([1], [{"x": 1}], {"tolerance": 1}), "mapping"),
+        ((1, {"x": 1}, {"tolerance": 1}), "mapping"),
+        (([], [], {"tolerance": 1}), "at least one run"),
         (({"x": 1}, 3.0, {"tolerance": 1}), "mapping"),
         (({"x": 1}, {"x": 1}, {"tolerance": -1}), "negative"),
         (({"x": 1}, {"x": 1}, {"tolerance": NAN}), "finite"),
