@@ -276,5 +276,3 @@ def _classifier_shape(module: Any, layer: Any, measured: Measured | None, K: int
     if last.out_features != K:
         raise InvalidInput(f"the classifier {name!r} has {last.out_features} rows, but counts name {K} classes.")
     return last.in_features, last.bias is not None
-
-
