@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.flow._algorithm_problems import classification, loss_gradient, regression
-from theory._errors import InvalidInput, PreconditionError
+from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.flow import (
     conserved_quantities,
     convolutional,
@@ -253,3 +253,15 @@ def test_problems_that_do_not_fit():
         descent_limit(network, data, "logistic", theta0)
     with pytest.raises(PreconditionError, match="exponential tail"):
         _ = step_limit(network, data, "square", theta0).loss_scaled_limit
+
+
+def test_a_callback_can_end_the_run():
+    network, data, theta0 = classification(0)
+
+    def stop(k, u):
+        if k >= 50:
+            raise NotConverged("enough")
+
+    with pytest.raises(NotConverged, match="enough") as caught:
+        descend(network, data, "logistic", theta0, step=0.01, steps=100, record=10, callback=stop)
+    assert caught.value.partial.updates.tolist() == [0, 10, 20, 30, 40, 50]

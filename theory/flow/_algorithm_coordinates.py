@@ -2,9 +2,9 @@ r"""The coordinates in which an algorithm steps: theta, lengths and directions, 
 
 Each maps its coordinates x (Q) to theta (P) and pulls a gradient in theta back to x. *derived*, block by block:
 
-- weight normalisation ``theta_b = s_b v_b / ||v_b||``: with ``e = v_b / ||v_b||`` and g the gradient in theta_b,
-  ``dF/ds_b = <g, e>`` and ``dF/dv_b = (s_b / ||v_b||) (g - <g, e> e)``. The latter is orthogonal to v_b, so a step
-  of gradient descent gives ``||v_b^+||^2 = ||v_b||^2 + eta^2 ||dF/dv_b||^2`` exactly;
+- weight normalisation (salimans2016weight) ``theta_b = s_b v_b / ||v_b||``: with ``e = v_b / ||v_b||`` and g the
+  gradient in theta_b, ``dF/ds_b = <g, e>`` and ``dF/dv_b = (s_b / ||v_b||) (g - <g, e> e)``. The latter is
+  orthogonal to v_b, so a step of gradient descent gives ``||v_b^+||^2 = ||v_b||^2 + eta^2 ||dF/dv_b||^2`` exactly;
 - unit layers ``theta = (V_1, ..., V_{L-1}, rho V_L)``, ``||V_k||_F = 1``, of a homogeneous network, so that
   ``f = rho f_V``: ``dF/drho = <g_L, V_L>``, and V_k moves by its tangential gradient and is divided by its length:
   to first order in the step the flow of xu2023dynamics with its Lagrange multiplier.

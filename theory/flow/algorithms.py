@@ -78,7 +78,8 @@ def descend(
     rng : seed or generator of the batches.
     record : ``geometric`` (30 rows a decade), every how many updates, or a list of updates; always the first and last.
     limits : compare the step with ``step_limit`` at up to 32 rows (not with ``normalise``: none is derived there).
-    callback : called as ``callback(update, log_inverse_loss)`` at each recorded row.
+    callback : called as ``callback(update, log_inverse_loss)`` at each recorded row; ``NotConverged`` raised there ends
+        the run.
 
     Returns
     -------
@@ -107,15 +108,14 @@ def descend(
         loss, len(X), step=step, steps=steps, step_rule=step_rule, batch=batch, replacement=replacement,
         momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, decoupled=decoupled, normalise=normalise,
     )  # fmt: skip
-    resumed = isinstance(theta0, FlowState)
     theta = as_floats("theta0", theta0.theta if isinstance(theta0, FlowState) else theta0, ndim=1)
     if theta.shape != (network.n_parameters,):
         raise InvalidInput(f"theta0 must have shape ({network.n_parameters},), but has {theta.shape}.")
-    log_t = theta0.log_t if isinstance(theta0, FlowState) and resumed else -np.inf
+    log_t = theta0.log_t if isinstance(theta0, FlowState) else -np.inf
     rows = recorded_steps(record, algorithm.steps)
     run = Descent(network, X, y, loss, algorithm, theta.copy(), log_t, np.random.default_rng(rng), began)
     try:
         run.go(rows, callback)
-    except FloatingPointError as error:
+    except (FloatingPointError, NotConverged) as error:  # an overflow, or a callback that ends the run
         raise NotConverged(str(error), run.solution(limits=False) if run.updates else None) from None
     return run.solution(limits=limits)
