@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulations._output import save_figure, write_arrays, write_json
-from theory._errors import InvalidInput
+from theory._errors import InvalidInput, PreconditionError
 
 if TYPE_CHECKING:
     from theory.flow import FlowSolution, FlowState
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from theory.flow.networks import Network
 
 TRAJECTORY = "trajectory.npz"
+DIVERGED = -230.0  # log(1/loss) of an algorithm at a loss of 1e100, which no axis shows
 
 
 def write_flow(
@@ -130,11 +131,15 @@ def write_figures(solution: FlowSolution, limit: LimitDirection | None, folder: 
         ),
     }
     names = []
+    diverged = solution.state.log_inverse_loss < DIVERGED
     for name, (wanted, draw) in drawn.items():
-        if not wanted:
+        if not wanted or diverged:
             continue
         figure = Figure(figsize=(5.4, 5.0 if name in ("neurons.png", "boundary.png") else 3.8), layout="constrained")
-        draw(figure.add_subplot(projection="polar" if name == "neurons.png" else None))
+        try:
+            draw(figure.add_subplot(projection="polar" if name == "neurons.png" else None))
+        except PreconditionError:  # a few steps of an algorithm can be too early for it
+            continue
         save_figure(figure, folder / name)
         names.append(name)
     return names

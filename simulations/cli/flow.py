@@ -51,6 +51,14 @@ def flow(
     rtol: Annotated[float, typer.Option(help="Relative error per step.")] = 1e-8,
     atol: Annotated[float, typer.Option(help="Absolute error per step.")] = 1e-12,
     max_steps: Annotated[int, typer.Option(help="Most steps.")] = 100_000,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(help="Instead of the flow: gd, sgd, heavy-ball, nesterov, loss-scaled or normalised."),
+    ] = None,
+    step: Annotated[float | None, typer.Option(help="--algorithm: step size, default 0.1.")] = None,
+    steps: Annotated[int | None, typer.Option(help="--algorithm: number of updates, default 1000.")] = None,
+    batch: Annotated[int | None, typer.Option(help="sgd: samples a step, without replacement.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="heavy-ball, nesterov: default 0.9.")] = None,
     limit: Annotated[bool, typer.Option(help="Polish the last state to the limit of the direction.")] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder for trajectory.npz, events.csv, solution.json and the figures.")
@@ -65,9 +73,12 @@ def flow(
     Example: theory flow --data points.csv --network two-layer-relu --width 10 --loss exponential --out result
 
     Example: theory flow --data points.csv --width 10 --until log-loss:1e4 --json
+
+    Example: theory flow --data points.csv --width 10 --algorithm gd --step 0.01 --steps 20000
     """
     from simulations._output import json_text
     from simulations.cli._files import make_folder
+    from simulations.cli._flow_algorithm import algorithm_options
     from simulations.cli._flow_data import prepared_labels, read_points
     from simulations.cli._flow_networks import first_parameters, make_network
     from simulations.cli._flow_record import flow_record, flow_text, limit_of, not_converged
@@ -75,7 +86,7 @@ def flow(
     from simulations.cli._flow_write import TRAJECTORY, read_start, write_checkpoint, write_flow
     from theory._arrays import as_floats
     from theory._errors import InvalidInput, NotConverged
-    from theory.flow import FlowSolution, integrate
+    from theory.flow import FlowSolution, descend, integrate
     from theory.flow._until import as_until
     from theory.flow.losses import as_loss
     from theory.flow.separable import check_separable
@@ -90,7 +101,14 @@ def flow(
         until or ("margin-converged" if law.exponential_tail else "stationary"),
         exponential_tail=law.exponential_tail,
     )
-    if law.exponential_tail:
+    discrete = algorithm_options(
+        algorithm,
+        {"step": step, "steps": steps, "batch": batch, "momentum": momentum},
+        {"until": until is not None, "clock": clock != "auto", "ambiguous": ambiguous != "off",
+         "rtol": rtol != 1e-8, "atol": atol != 1e-12, "max-steps": max_steps != 100_000},
+        seed,
+    )  # fmt: skip
+    if law.exponential_tail and discrete is None:
         check_separable(net, X, law.labels(y, len(X), outputs))
     theta = (
         first_parameters(net, seed, scale, balanced=balanced, paired=paired)
@@ -107,9 +125,10 @@ def flow(
     }  # fmt: skip
     save = None if folder is None else lambda partial: write_checkpoint(partial, folder)
     target = end.value if end.kind == "log-loss" else None
+    follow: Any = integrate if discrete is None else descend
     try:
         with Watch("theory flow", target, save) as watch:
-            solution = watch.run(lambda: integrate(net, (X, y), law, theta, callback=watch, **options))
+            solution = watch.run(lambda: follow(net, (X, y), law, theta, callback=watch, **(discrete or options)))
     except NotConverged as error:
         if isinstance(error.partial, FlowSolution) and folder is not None:
             found, why = limit_of(error.partial, limit and not watch.interrupted)

@@ -19,7 +19,7 @@ from simulations.cli._flow_networks import NETWORKS, balance, first_parameters, 
 from simulations.cli._flow_record import cautions
 from simulations.cli._flow_watch import progress_line
 from theory import InvalidInput
-from theory.flow import fully_connected, integrate
+from theory.flow import descend, fully_connected, integrate
 from theory.flow.kkt import kkt_certificate
 from theory.flow.limit import limit_direction
 
@@ -349,3 +349,46 @@ def test_bad_input_is_one_sentence(run, points, tmp_path, monkeypatch, name, wor
     code, out, err = run("--data", name or points, *width, *words)
     assert (code, out) == (2, "")
     assert said in err and err.startswith("theory: ") and err.count("\n") == 1 and err.endswith(".\n")
+
+
+def test_an_algorithm_is_that_of_the_library_and_writes_what_a_flow_writes(run, points, tmp_path):
+    words = small(points, "--algorithm", "nesterov", "--step", 0.01, "--steps", 400, "--no-limit", "--json")
+    code, out, err = run(*words, "--out", tmp_path / "run")
+    assert (code, err) == (0, "")
+    net = fully_connected((2, 4, 1))
+    theta = net.random_parameters(rng=0, scale=0.5)
+    want = descend(net, (X, Y), "exponential", theta, step=0.01, steps=400, momentum=0.9, nesterov=True)
+    got = strict(out)
+    assert got["updates"] == 400 and got["algorithm"]["name"] == want.algorithm.name
+    assert {key: got[key] for key in NUMBERS} == {key: want.to_json()[key] for key in NUMBERS}
+    saved = np.load(tmp_path / "run" / "trajectory.npz")
+    np.testing.assert_array_equal(saved["thetas"], want.thetas)
+    assert (tmp_path / "run" / "solution.json").is_file()
+    code, out, err = run(*small(points, "--start", tmp_path / "run" / "trajectory.npz", "--until", "log-loss:50"))
+    assert (code, err) == (0, "")
+    text = run(*small(points, "--algorithm", "sgd", "--batch", 2, "--steps", 3, "--out", tmp_path / "few"))
+    assert text[0] == 0 and "SGD, 2 samples a step" in text[1] and "the objective rose in" in text[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--algorithm", "adam"], "--algorithm must be one of gd, sgd"),
+        (["--step", 0.1], "--step belongs to a discrete algorithm"),
+        (["--algorithm", "gd", "--until", "t:3"], "--until belongs to the flow"),
+        (["--algorithm", "gd", "--max-steps", 50], "--max-steps belongs to the flow"),
+        (["--algorithm", "gd", "--momentum", 0.5], "--momentum belongs to heavy-ball"),
+        (["--algorithm", "sgd"], "belongs to sgd, which needs it"),
+        (["--algorithm", "gd", "--steps", 0], "steps must be at least 1"),
+    ],
+)
+def test_options_of_algorithms_that_do_not_fit(run, points, words, sentence):
+    code, _, err = run(*small(points, *words))
+    assert code == 2 and sentence in err and len(err.strip().splitlines()) == 1
+
+
+def test_an_overflowing_algorithm_keeps_what_was_reached(run, points, tmp_path):
+    words = small(points, "--algorithm", "gd", "--loss", "square", "--step", 100, "--out", tmp_path / "run")
+    code, _, err = run(*words)
+    assert code == 1 and "the iterates overflow before update" in err
+    assert np.isfinite(np.load(tmp_path / "run" / "trajectory.npz")["thetas"]).all()
