@@ -77,7 +77,8 @@ def descend(
         untouched; ``lagrange``, unit layers times one rho as in xu2023dynamics, from the same function as theta0.
     rng : seed or generator of the batches.
     record : ``geometric`` (30 rows a decade), every how many updates, or a list of updates; always the first and last.
-    limits : compare the step with ``step_limit`` at up to 32 rows (not with ``normalise``: none is derived there).
+    limits : compare the step with ``step_limit`` of the full objective at up to 32 rows (not with ``normalise``: none
+        is derived there).
     callback : called as ``callback(update, log_inverse_loss)`` at each recorded row; ``NotConverged`` raised there ends
         the run.
 
