@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from simulations.cli import bounds, collapse_metrics, compare, demo, flow, norms, peel, threshold, validate
+from simulations.cli import bounds, collapse_metrics, compare, demo, flow, inspect, norms, peel, threshold, validate
 from theory._errors import NotConverged, TheoryError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("collapse-metrics")(collapse_metrics.collapse_metrics)
 app.command("flow")(flow.flow)
 app.command("bounds")(bounds.bounds)
 app.command("norms")(norms.norms)
+app.command("inspect")(inspect.inspect)
 app.command("validate")(validate.validate)
 app.command("demo")(demo.demo)
 

@@ -54,7 +54,7 @@ def bounds(
     from theory.architecture import read_architecture
 
     net = read_architecture(architecture)
-    chosen = _chosen(only, radius)
+    chosen = chosen_bounds(only, radius)
     if symbolic:
         forms = _formulas(net, chosen)
         typer.echo(json_text(forms) if json else _formula_text(forms))
@@ -131,7 +131,8 @@ def read_sample(path: Path) -> Sample:
     return Sample(**arrays)
 
 
-def _chosen(only: str | None, radius: float | None) -> tuple[Bound, ...]:
+def chosen_bounds(only: str | None, radius: float | None) -> tuple[Bound, ...]:
+    """All bounds, or those named."""
     from theory._errors import InvalidInput
     from theory.bounds import all_bounds
 

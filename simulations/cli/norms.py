@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from theory.norms.layers import LayerNorms
 
 
 def norms(
@@ -86,9 +90,15 @@ def _of_network(architecture: Path, weights: Path, json: bool) -> None:
     if json:
         typer.echo(json_text([layer.to_json() for layer in found]))
         return
+    typer.echo(norm_table(found))
+
+
+def norm_table(found: Iterable[LayerNorms]) -> str:
+    """One line per layer."""
     head = ("layer", "shape", "operator <=", ">=", "Frobenius", "(2,1)", "(1,inf)")
-    typer.echo(f"{head[0]:<16} {head[1]:<18}" + "".join(f"{word:>13}" for word in head[2:]) + "   method")
+    lines = [f"{head[0]:<16} {head[1]:<18}" + "".join(f"{word:>13}" for word in head[2:]) + "   method"]
     for layer in found:
         numbers = (layer.spectral.upper, layer.spectral.lower, layer.frobenius, layer.norm_2_1, layer.norm_1_inf)
         cells = "".join(f"{number:>13.6g}" for number in numbers)
-        typer.echo(f"{layer.name:<16} {layer.shape!s:<18}{cells}   {layer.spectral.method}")
+        lines.append(f"{layer.name:<16} {layer.shape!s:<18}{cells}   {layer.spectral.method}")
+    return "\n".join(lines)

@@ -220,6 +220,44 @@ def test_norms(tmp_path_factory, shape, parts):
     check(["norms", "--conv", str(path), *(word for part in parts for word in part)])
 
 
+def saved_bytes():
+    """What ``torch.save`` writes of the shipped network's weights; nothing where there is no PyTorch."""
+    try:
+        import torch
+    except ImportError:
+        return b""
+    stream = io.BytesIO()
+    torch.save({name: torch.tensor(array) for name, array in np.load(NETWORK[1]).items()}, stream)
+    return stream.getvalue()
+
+
+@settings(QUICK, max_examples=40)
+@given(
+    st.sampled_from(["whole", "cut", "changed", "bytes"]),
+    st.floats(0, 1, exclude_max=True),
+    st.binary(min_size=1, max_size=8),
+    st.sampled_from(["net.json", "no.json", ""]),
+    st.tuples(
+        option("--input-shape", st.sampled_from(["1,8,8", "64", "0", "1x8", "", ",", "9" * 9])),
+        option("--reference", FILES),
+        option("--delta", st.sampled_from(["0.1", "0", "nan"])),
+        option("--data", st.sampled_from([NETWORK[2], NETWORK[1], ""])),
+        st.sampled_from([[], ["--json"], ["--trust"]]),
+    ),
+)
+@example("whole", 0.0, b"x", "net.json", (["--data", NETWORK[2]], ["--reference", NETWORK[1]], ["--json"]))
+def test_inspect(tmp_path_factory, how, where, some, net, parts):
+    path, whole = tmp_path_factory.getbasetemp() / "fuzz.pt", saved_bytes()
+    at = int(where * len(whole))
+    path.write_bytes({"whole": whole, "cut": whole[:at], "changed": whole[:at] + some + whole[at + len(some) :],
+                      "bytes": some}[how])  # fmt: skip
+    described = ["--architecture", str(DIGITS / net)] if net else []
+    words = [*described, "--only", "group-norm,growth-function", *(word for part in parts for word in part)]
+    if how != "whole":
+        words = [word for word in words if word != "--trust"]  # damaged code is not to be run
+    check(["inspect", str(path), *words])
+
+
 @QUICK
 @given(st.lists(text, max_size=5))
 def test_any_words(words):

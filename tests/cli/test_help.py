@@ -19,7 +19,18 @@ def call(*words, code=CALL):
 def test_help_names_every_subcommand():
     done = call("--help")
     assert done.returncode == 0
-    for name in ("peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "validate", "demo"):
+    for name in (
+        "peel",
+        "threshold",
+        "compare",
+        "collapse-metrics",
+        "flow",
+        "bounds",
+        "norms",
+        "inspect",
+        "validate",
+        "demo",
+    ):
         assert name in done.stdout
 
 
@@ -40,7 +51,8 @@ def test_help_is_quick():
 
 
 @pytest.mark.parametrize(
-    "name", ["peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "validate", "demo"]
+    "name",
+    ["peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "inspect", "validate", "demo"],
 )
 def test_help_of_each_subcommand_has_an_example(name):
     done = call(name, "--help")
