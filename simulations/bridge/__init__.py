@@ -15,19 +15,50 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulations.bridge.adapters import lightning_callback, tensorboard_writer
+    from simulations.bridge.agreement import Agreement, Check, Relative, compare
+    from simulations.bridge.architecture import ReadNetwork, read_architecture
+    from simulations.bridge.features import LastLayer, last_layer_features
+    from simulations.bridge.flow import ModuleFlow, ModuleNetwork, flow_of
+    from simulations.bridge.monitor import CollapseMonitor, MonitorRecord
+    from simulations.bridge.predict import Hypothesis, LayerEnergy, Measured, Prediction, measure, predict
 
 _FILES = {
     "architecture": ("ReadNetwork", "read_architecture"),
     "features": ("LastLayer", "last_layer_features"),
     "monitor": ("CollapseMonitor", "MonitorRecord"),
     "adapters": ("lightning_callback", "tensorboard_writer"),
-    "agreement": ("Agreement", "Check", "compare"),
-    "predict": ("Hypothesis", "Prediction", "measure", "predict"),
+    "agreement": ("Agreement", "Check", "Relative", "compare"),
+    "predict": ("Hypothesis", "LayerEnergy", "Measured", "Prediction", "measure", "predict"),
     "flow": ("ModuleFlow", "ModuleNetwork", "flow_of"),
 }
 _HOME = {name: file for file, names in _FILES.items() for name in names}
-__all__ = sorted(_HOME)
+__all__ = [
+    "Agreement",
+    "Check",
+    "CollapseMonitor",
+    "Hypothesis",
+    "LastLayer",
+    "LayerEnergy",
+    "Measured",
+    "ModuleFlow",
+    "ModuleNetwork",
+    "MonitorRecord",
+    "Prediction",
+    "ReadNetwork",
+    "Relative",
+    "compare",
+    "flow_of",
+    "last_layer_features",
+    "lightning_callback",
+    "measure",
+    "predict",
+    "read_architecture",
+    "tensorboard_writer",
+]
 
 
 class _Package(ModuleType):

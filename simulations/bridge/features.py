@@ -156,6 +156,7 @@ def last_layer_features(
     -----
     Cost: two forward passes (one where the features fit the cache) and O(N K d). Features become float64 before
     anything is summed, so for a float64 module the metrics are those of ``collapse_metrics`` on its features.
+    On CUDA batches go to the module's device and features come back to the CPU; that path was tested on a CPU only.
     Not to be trusted where batch normalisation has no running statistics: features then depend on the batches.
 
     Examples
