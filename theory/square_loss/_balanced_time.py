@@ -6,7 +6,7 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import hyp2f1
 
-CLUSTER = 1e-5  # relative distance of two roots below which partial fractions lose digits
+CLUSTER = 1e-2  # relative distance of two roots below which partial fractions lose digits (eps over its square)
 
 
 def elapsed(L: int, mu: float, M: float, lam: float, start: float, end: float) -> float:

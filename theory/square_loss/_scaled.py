@@ -56,7 +56,7 @@ class ScaledNetwork:
         self.n_inputs, self.n_outputs, self.name, self.degree = base.n_inputs, base.n_outputs, base.name, base.degree
         self.units, self.n_units, self.starts = base.units, base.n_units, base.starts
         self.homogeneous = False  # in (U, s) it is not, and no margin is to be read off theta
-        self._sizes = [cut.stop - cut.start for cut in self.cuts]
+        self._starts, self._sizes = [cut.start for cut in self.cuts], [cut.stop - cut.start for cut in self.cuts]
 
     @property
     def activation(self) -> Activation:
@@ -75,11 +75,11 @@ class ScaledNetwork:
 
     def rho(self, s: np.ndarray) -> float:
         """The product of the scales."""
-        return float(np.prod(s**self.powers))
+        return float(np.prod(s**self.powers)) if self.per_layer else float(s[0])
 
     def norms(self, U: np.ndarray) -> np.ndarray:
         """Frobenius norms of the blocks."""
-        return np.array([np.linalg.norm(U[cut]) for cut in self.cuts])
+        return np.sqrt(np.add.reduceat(U * U, self._starts))
 
     def spread(self, per_block: np.ndarray) -> np.ndarray:
         """One number per block, repeated over its entries (P)."""
@@ -106,12 +106,12 @@ class ScaledNetwork:
         """The field of the file's head for cotangents G (N, K), and the signals at the hidden activations."""
         V, norms, s = at.weights[-3:]
         g, signals = self.base.gradient(at, G)
-        along = np.array([V[cut] @ g[cut] for cut in self.cuts])
+        along = np.add.reduceat(V * g, self._starts)
         rho = self.rho(s)
         tangent = rho * (g - self.spread(along) * V) * self.spread(norms)
         agreement = along[-1] / self.degrees[-1]  # sum <G_n, f_n>, by Euler in the last block
-        slopes = np.array([self._slope(s, j) for j in range(len(s))])
-        return np.concatenate([tangent, slopes * agreement]), rho * signals
+        slopes = np.array([self._slope(s, j) for j in range(len(s))]) if self.per_layer else 1.0
+        return np.append(tangent, slopes * agreement), rho * signals
 
     def _slope(self, s: np.ndarray, j: int) -> float:
         """``d rho / d s_j``, without dividing by s_j."""

@@ -75,7 +75,7 @@ def equilibrium(mu: float, M: float, lam: float = 0.0, *, target_square: float =
     return RhoEquilibrium(
         rho=rho,
         objective=objective,
-        fit=Y * (variance * (M + lam) + lam * (lam + mu**2 / Y)) / (M + lam) ** 2,
+        fit=Y * (variance * (M + lam) + lam * (variance + lam)) / (M + lam) ** 2,
         sigma=float(np.sqrt(variance)),
         rate=2 * (M + lam),
         time_scale=1 / (2 * (M + lam)),
