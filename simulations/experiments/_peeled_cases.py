@@ -15,6 +15,7 @@ from theory.peeled import (
     PeeledSolution,
     UnconstrainedFeaturesModel,
     deep_linear_threshold,
+    regularization_path,
     solve,
 )
 
@@ -88,13 +89,11 @@ def run_case(
     *,
     starts: int,
     max_steps: int,
+    sgd_steps: int,
     seed: int,
     callback: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Descend from ``starts`` starts and hold the ends against the certified optimum; plain values.
-
-    SGD takes half of ``max_steps``, all of them: its step size falls to the end.
-    """
+    """Descend from ``starts`` starts and hold the ends against the certified optimum; plain values."""
     best = solve(case.model())
     counts = np.asarray(case.counts)
     if case.budgets is not None:
@@ -111,7 +110,7 @@ def run_case(
         found = descent.descend_penalised(
             counts, np.full(starts, lam), start_norms=norms, smoothness=smoothness, ratio=case.ratio,
             lam_b=case.lam_b, loss=case.loss, relu=case.relu, algorithm=algorithm, seed=seed, callback=callback,
-            max_steps=max_steps // 2 if algorithm == "sgd" else max_steps,
+            max_steps=sgd_steps if algorithm == "sgd" else max_steps,
         )  # fmt: skip
     gram, theory = found.W @ found.W.transpose(0, 2, 1), best.gram_classifier()
     return {
@@ -189,4 +188,19 @@ def run_deep(
     return {
         "singular_values": values.reshape(len(lams), starts, -1), "gradient": found.gradient.reshape(-1, starts),
         "excess": excess, "optimum": [float(np.trace(s.logits())) / len(counts) for s in best], "steps": found.steps,
+    }  # fmt: skip
+
+
+def theory_curves(
+    counts: np.ndarray, lams: np.ndarray, thresholds: np.ndarray, *, points: int,
+    callback: Callable[[int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Merge ratios of the certified optimum at ``lams`` and on a fine grid that is denser below the thresholds."""
+    model = UnconstrainedFeaturesModel(counts=counts, lam_W=1, lam_H=1)
+    near = [t * (1 + np.array([-1e-2, -3e-3, -1e-3, -1e-4, 1e-4])) for t in thresholds]
+    fine = np.unique(np.concatenate([np.linspace(lams.min(), lams.max(), points), *near]))
+    tell = None if callback is None else lambda done, gap: callback(done)
+    return {
+        "fine": fine, "fine merge ratio": regularization_path(model, lam_Z=fine, callback=tell).merge_ratio,
+        "merge ratio": regularization_path(model, lam_Z=lams, callback=tell).merge_ratio,
     }  # fmt: skip

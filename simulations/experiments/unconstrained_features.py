@@ -13,7 +13,7 @@ import numpy as np
 from simulations.experiments import _peeled_cases as cases
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
-from theory.peeled import UnconstrainedFeaturesModel, merge_threshold, regularization_path
+from theory.peeled import merge_threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,13 +60,13 @@ def run(
     from simulations.bridge import compare
 
     starts = (3 if quick else 6) if seeds is None else seeds
-    max_steps = 4000 if quick else 20000
+    max_steps, sgd_steps = (4000, 8000) if quick else (20000, 10000)
     plan = [(case, algorithm) for case in (cases.QUICK if quick else cases.DEFAULT) for algorithm in case.algorithms]
-    work = _Work(len(plan) + 3, store, callback)
+    work = _Work(len(plan) + 4, store, callback)
 
     table = []
     for case, algorithm in plan:
-        options: dict[str, Any] = {"starts": starts, "max_steps": max_steps, "seed": 0}
+        options: dict[str, Any] = {"starts": starts, "max_steps": max_steps, "sgd_steps": sgd_steps, "seed": 0}
         record = work(
             f"{case.label}, {algorithm}", {"case": asdict(case), "algorithm": algorithm, **options},
             partial(cases.run_case, case, algorithm, **options),
@@ -75,7 +75,7 @@ def run(
 
     counts, near = np.array(PATH_COUNTS), np.array(NEAR_QUICK if quick else NEAR)
     thresholds = merge_threshold(counts).lam_Z
-    lams = np.unique(np.concatenate([t * near for t in thresholds]).round(12))
+    lams = np.unique(np.concatenate([t * near for t in thresholds]))
     several: dict[str, Any] = {"starts": 1 if quick else 2, "max_steps": 1500 if quick else 6000, "seed": 1}
     paths = {}
     for loss in ("cross_entropy", "mse"):
@@ -83,6 +83,10 @@ def run(
             f"path of penalties, {loss}", {"path": PATH_COUNTS, "lam_Z": lams.tolist(), "loss": loss, **several},
             partial(cases.run_path, counts, lams, loss=loss, **several),
         )  # fmt: skip
+    theory = work(
+        "theory along the penalty", {"theory": PATH_COUNTS, "lam_Z": lams.tolist(), "points": 60 if quick else 160},
+        partial(cases.theory_curves, counts, lams, thresholds, points=60 if quick else 160),
+    )  # fmt: skip
     products = np.array([0.1, 0.3, 0.8, 1.2, 1.8, 3.0] if quick else [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 1.05,
                                                                        1.2, 1.4, 1.6, 1.8, 2.2, 3.0])  # fmt: skip
     few: dict[str, Any] = {"starts": 2 if quick else 4, "max_steps": max_steps, "seed": 2}
@@ -91,7 +95,7 @@ def run(
         partial(cases.run_deep, np.array(DEEP_COUNTS), products, DEPTH, **few),
     )  # fmt: skip
 
-    curves = _curves(counts, lams, thresholds, paths, products, deep)
+    curves = _curves(counts, lams, thresholds, theory, paths, products, deep)
     predicted, measured, relation = _quantities(table, curves)
     agreement = compare(
         predicted, measured, tolerance={name: TOLERANCES[name][0] for name in predicted}, relation=relation,
@@ -102,9 +106,9 @@ def run(
         "start norms": "0.01, 0.3 and 1 times those of the optimum, directions Gaussian; a feature per sample",
         "optimiser": "torch.optim.SGD on objective / lam_Z with weight decay sqrt(lam_W/lam_H) and its inverse, step "
         "1/L at the curvature bound of the optimum's norms; momentum 0.9; sgd: four batches an epoch, shuffled, step "
-        "1/(2L) falling to 1e-3 of that over max_steps / 2, no momentum; budgets: projection after each step",
+        "1/(2L) falling to 1e-3 of that over sgd_steps, no momentum; budgets: projection after each step",
         "stops at": f"gradient of objective / lam_Z below {STATIONARY:g} sqrt(1 + |theta|^2), or after max_steps",
-        "max_steps": max_steps,
+        "max_steps": max_steps, "sgd_steps": sgd_steps,
         "tolerances": {name: f"{value:g}: {why}" for name, (value, why) in TOLERANCES.items()},
         "tuned": "step sizes, steps and the SGD schedule were chosen on trial runs so that descent converges; "
         "tolerances and models were not",
@@ -147,31 +151,29 @@ def _row(case: cases.Case, algorithm: str, record: dict[str, Any]) -> dict[str, 
 
 
 def _curves(
-    counts: np.ndarray, lams: np.ndarray, thresholds: np.ndarray, paths: dict[str, dict[str, Any]],
+    counts: np.ndarray, lams: np.ndarray, thresholds: np.ndarray, theory: dict[str, Any],
+    paths: dict[str, dict[str, Any]],
     products: np.ndarray, deep: dict[str, Any],
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Theory on fine grids and at the measured penalties, and the measured points."""
-    model, N = UnconstrainedFeaturesModel(counts=counts, lam_W=1, lam_H=1), counts.sum()
-    fine = np.unique(np.concatenate([np.linspace(lams.min(), lams.max(), 160), *(t * (1 + np.array(
-        [-1e-2, -3e-3, -1e-3, -1e-4, 1e-4])) for t in thresholds)]))  # fmt: skip
+    N = counts.sum()
     ce, mse = paths["cross_entropy"], paths["mse"]
     roots = np.sqrt(np.unique(counts)[::-1])
     split = np.array(ce["split"]).mean(axis=1)
     shares = np.linspace(products.min(), products.max(), 400)
-    n = float(DEEP_COUNTS[0])
     return {
-        "lam_Z": lams, "thresholds": thresholds, "fine lam_Z": fine,
-        "fine merge ratio": regularization_path(model, lam_Z=fine).merge_ratio,
+        "lam_Z": lams, "thresholds": thresholds, "fine lam_Z": np.array(theory["fine"]),
+        "fine merge ratio": np.array(theory["fine merge ratio"]),
         "merge ratio": np.array(ce["merge_ratio"]), "gradient": np.array(ce["gradient"]),
-        "predicted merge ratio": regularization_path(model, lam_Z=lams).merge_ratio,
+        "predicted merge ratio": np.array(theory["merge ratio"]),
         "thresholds found": np.array([_extrapolated(lams / t, split[:, g] ** 2) for g, t in enumerate(thresholds)]),
         "diagonal": np.array(mse["diagonal"]), "gradient, squared error": np.array(mse["gradient"]),
         "predicted diagonal": np.maximum(1 - N * lams[:, None] / roots, 0),
         "deep products": products, "deep singular values": np.array(deep["singular_values"]),
         "deep gradient": np.array(deep["gradient"]), "deep excess": np.array(deep["excess"]),
         "deep optimum": np.array(deep["optimum"]),
-        "deep branch": np.array([upper_branch(x, n, DEPTH) for x in products]),
-        "fine products": shares, "fine branch": np.array([upper_branch(x, n, DEPTH) for x in shares]),
+        "deep branch": np.array([upper_branch(x, DEPTH) for x in products]),
+        "fine products": shares, "fine branch": np.array([upper_branch(x, DEPTH) for x in shares]),
     }  # fmt: skip
 
 
@@ -184,15 +186,15 @@ def _extrapolated(share: np.ndarray, square: np.ndarray) -> float:
     return float(1 + roots[np.argmin(np.abs(roots))]) if len(roots) else float("nan")
 
 
-def upper_branch(product: float, count: float, depth: int) -> float:
+def upper_branch(product: float, depth: int) -> float:
     r"""Larger root z of :math:`z - 1 + a z^{(1-L)/(1+L)} = 0`, a singular value of Z; 0 beyond the fold.
 
     ``product`` is Lambda over its threshold, where :math:`a = (1/L) ((L-1)/L)^{(L-1)/(L+1)}` (*derived*: the root is
-    (L-1)/L there). The branch folds at z = (L-1)/(2L). It does not depend on the count: that is in the threshold.
+    (L-1)/L there). The branch folds at z = (L-1)/(2L). Balanced classes; their count enters the threshold only.
 
     Examples
     --------
-    >>> round(upper_branch(1.0, 12.0, 2), 12)
+    >>> round(upper_branch(1.0, 2), 12)
     0.5
     """
     L = depth
