@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from simulations.bridge.architecture import read_architecture
@@ -10,6 +11,14 @@ from theory.architecture import fold, outputs
 
 torch.set_num_threads(1)
 STRICT = {"rtol": 1e-10, "atol": 1e-10}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """The networks of a test module that imports this are the same in every run."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def evaluated(net, X, dtype=torch.float64):

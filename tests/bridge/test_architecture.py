@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+import types
 
 import numpy as np
 import pytest
@@ -15,14 +16,16 @@ from torch import nn
 
 from simulations.bridge.architecture import read_architecture
 from tests.bridge.networks import NETWORKS, Calling, ResNet18, build, randomised
-from tests.bridge.reading import STRICT, agrees, evaluated, samples
+from tests.bridge.reading import STRICT, agrees, evaluated, samples, seeded  # noqa: F401
 from theory import InvalidInput
 from theory.architecture import (
     Activation,
     Add,
+    AvgPool,
     BatchNorm,
     Conv,
     Dropout,
+    Flatten,
     GlobalAvgPool,
     LayerNorm,
     Linear,
@@ -183,6 +186,8 @@ def test_flat_inputs_may_be_given_their_shape():
         (lambda x: F.avg_pool2d(F.max_pool2d(x, 3, 2, 1, ceil_mode=True), 2, ceil_mode=True), (2, 7, 7), [MaxPool]),
         (lambda x: F.adaptive_avg_pool2d(F.adaptive_max_pool2d(x, (4, 3)), 1).flatten(1), (2, 8, 6), [GlobalAvgPool]),
         (lambda x: F.avg_pool2d(x, 4).view(-1, 2), (2, 4, 4), [GlobalAvgPool]),
+        (lambda x: F.avg_pool2d(x, 4, padding=1).flatten(1), (2, 4, 4), [AvgPool, Flatten]),
+        (lambda x: (y := F.adaptive_avg_pool2d(x, 1)).flatten(1) + (y * 2).flatten(1), (2, 3, 3), [Flatten, Flatten]),
         (lambda x: x.mean(dim=[-1, -2], keepdim=True).squeeze(-1).squeeze(-1), (2, 4, 3), []),
         (lambda x: x.abs().sigmoid().tanh().double().to(torch.float64).detach().clone(), (4,), [Activation]),
         (lambda x: F.dropout(F.dropout2d(x, 0.2, False), p=1.0, training=False), (2, 4, 3), [Dropout]),
@@ -208,6 +213,17 @@ def test_names_of_functions_leave_those_of_modules_free():
                   relu1=nn.ReLU(), linear1=nn.Linear(3, 3))  # fmt: skip
     read = agrees(net, (3,))
     assert [node.name for node in read.architecture.nodes] == ["linear2", "relu2", "relu1", "linear1"]
+
+
+def test_functions_of_a_modules_parameters_have_its_name():
+    net = Calling(lambda self, x: F.linear(x, self.fc.weight, self.fc.bias), fc=nn.Linear(3, 2))
+    assert [node.name for node in agrees(net, (3,)).architecture.nodes] == ["fc"]
+
+
+def test_a_forward_of_the_modules_own_is_kept():
+    net = nn.Sequential(nn.Linear(3, 3))
+    net.forward = types.MethodType(lambda self, x: self[0](x).relu(), net)
+    assert len(agrees(net, (3,)).architecture.nodes) == 2
 
 
 def test_a_network_without_operations_is_the_identity():

@@ -12,7 +12,7 @@ from torch import nn
 
 from simulations.bridge.architecture import read_architecture
 from tests.bridge.networks import Calling
-from tests.bridge.reading import agrees
+from tests.bridge.reading import agrees, seeded  # noqa: F401
 from theory import InvalidInput, PreconditionError
 from theory.architecture import Activation, Add, BatchNorm, Linear, outputs
 
@@ -150,6 +150,16 @@ def test_true_declarations_pass():
 def test_declarations_that_fit_nothing(declared, reason):
     with pytest.raises(InvalidInput, match=reason):
         read_architecture(with_part(nn.ReLU()), torch.zeros(1, 4), declared=declared)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_input_read_in_two_shapes(first):
+    def forward(self, x):
+        fresh = self.fc(x) if first else 0
+        return fresh + self.conv(x.view(-1, 1, 4)).flatten(1) + (0 if first else self.fc(x))
+
+    with pytest.raises(InvalidInput, match="given the shape" if first else "two shapes"):
+        read_architecture(Calling(forward, fc=nn.Linear(4, 3), conv=nn.Conv1d(1, 1, 2)), torch.zeros(1, 4))
 
 
 def scripted():

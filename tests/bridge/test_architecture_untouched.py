@@ -12,7 +12,7 @@ from torch import nn
 
 from simulations.bridge.architecture import read_architecture
 from tests.bridge.networks import NETWORKS, Calling, build
-from tests.bridge.reading import agrees
+from tests.bridge.reading import agrees, seeded  # noqa: F401
 from theory import InvalidInput
 
 
