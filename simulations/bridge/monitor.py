@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import math
 import numbers
 import time
@@ -114,9 +114,7 @@ class CollapseMonitor:
         else:
             raise InvalidInput(f"every must be None, a whole number or epochs, but is {every!r}.")
         self._budget = as_positive("budget", budget)
-        # what the accumulators import on first use is loaded now, not in the first look
-        importlib.import_module("scipy.sparse")
-        importlib.import_module("scipy.spatial.distance")
+        _warm_up()
         self._clock = clock
         self._began: float | None = None
         self._next = 0
@@ -253,6 +251,17 @@ class CollapseMonitor:
             "layers": () if last is None else last.layers,
             "notes": notes,
         }
+
+
+@functools.cache
+def _warm_up() -> None:
+    """A look at a toy, once per process: libraries that load on first use are not billed to the first look."""
+    layers = (torch.nn.utils.skip_init(torch.nn.Linear, 2, 2, bias=False) for _ in range(2))
+    toy = torch.nn.Sequential(*layers)
+    with torch.no_grad():
+        for layer in toy:
+            layer.weight.copy_(torch.eye(2))
+    last_layer_features(toy, (np.eye(2), np.arange(2)), ranks=True)
 
 
 def _after(epoch: int) -> int:
