@@ -100,19 +100,23 @@ def fine_curves(
     ``runs`` holds (n,) means over seeds of lam_H, E_W, E_H at ``ratios`` for each sampling.
     """
     top = setting.frequent * FINE
-    rare = np.unique(np.round(top / np.geomspace(ratios.min(), ratios.max(), points)).astype(int))[::-1]
+    grid = np.geomspace(ratios.min(), ratios.max(), points)
+    lam_H, known = runs["shuffle"]["lam_H"], known_penalty(setting)
+    edge = merging_ratio(setting, ratios, lam_H if known is None else np.full(len(ratios), known))
+    near = edge * np.array([0.93, 0.97, 0.99, 0.997, 1.003])
+    grid = np.append(grid, near[near <= ratios.max()])
+    rare = np.unique(np.round(top / grid).astype(int))[::-1]
     R = top / rare
     out = {"R": R}
     for sampling, means in runs.items():
         values = {name: np.exp(np.interp(np.log(R), np.log(ratios), np.log(x))) for name, x in means.items()}
-        known = known_penalty(setting)
         for name in ("cosine", "merge_ratio", "peeled_cosine", "peeled_merge_ratio"):
             out[f"{sampling} {name}"] = np.full(len(R), np.nan)
         for i, n in enumerate(rare):
             counts = counts_at(top, int(n))
-            lam_H = values["lam_H"][i] if known is None else known
+            here = values["lam_H"][i] if known is None else known
             for prefix, model in (
-                ("", penalties(setting, counts, lam_H, sampling, copies=FINE)),
+                ("", penalties(setting, counts, here, sampling, copies=FINE)),
                 ("peeled_", budgets(counts, values["E_W"][i], values["E_H"][i], sampling)),
             ):
                 try:

@@ -281,6 +281,10 @@ def _panel(ax: Axes, get: dict[str, np.ndarray], key: str) -> None:
     threshold = float(get["threshold"][0])
     if threshold <= 1.05 * R.max():
         ax.axvline(threshold, color="k", lw=0.6, ls="--")
-    else:
-        ax.annotate(rf"$R^* \approx {threshold:.3g}$", (0.97, 0.04), xycoords="axes fraction", ha="right", fontsize=8)
+    elif key == "cosine":
+        ax.annotate(rf"merges at $R^* \approx {threshold:.3g}$", (0.97, 0.9), xycoords="axes fraction", ha="right",
+                    fontsize=8)  # fmt: skip
     ax.set_xscale("log")
+    ticks = [R for R in (1, 2, 5, 10, 20, 50, 100) if get["R"].min() <= R <= get["R"].max()]
+    ax.set_xticks(ticks, [str(R) for R in ticks])
+    ax.minorticks_off()
