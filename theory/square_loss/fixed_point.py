@@ -30,7 +30,8 @@ class CommonFixedPoint:
     floor : ``2 lam ||W_1|| sqrt(1 - coherence)``: no theta with this ``||W_1||`` has less first_layer_noise.
     coherence : largest eigenvalue of the mean of the projections on the inputs (on their patches): 1 where all inputs
         share a direction.
-    possible : whether a nonzero common fixed point is possible at all: lam = 0, or all inputs share a direction.
+    possible : whether this argument leaves room for a nonzero common fixed point: lam = 0, or the spans of all samples
+        share a direction (all inputs collinear; or patches so many that they span everything).
     witness : two samples, as little collinear as any, whose gradients cannot agree. cosine : of their inputs' spans.
     """
 
@@ -48,7 +49,7 @@ class CommonFixedPoint:
     def summary(self) -> str:
         """Two lines for people."""
         verdict = "all batches are at rest" if self.is_fixed else "some batches are not at rest"
-        why = "possible" if self.possible else "impossible for nonzero weights"
+        why = "not excluded" if self.possible else "impossible for nonzero weights"
         first = f"first layer {self.first_layer_noise:.3g}, floor {self.floor:.3g}"
         lines = [f"{verdict}; a common fixed point is {why}", f"  noise {self.noise:.3g} ({first})"]
         if self.witness is not None:
