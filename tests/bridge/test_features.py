@@ -1,10 +1,8 @@
-"""Features through a module: the same numbers as from arrays, the right layer found, nothing of the user's changed."""
+"""Features through a module: the same numbers as from arrays, the right layer found."""
 
 from __future__ import annotations
 
-import copy
 import json
-import random
 import tracemalloc
 from types import SimpleNamespace
 
@@ -17,39 +15,11 @@ from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 from simulations.bridge import last_layer_features  # noqa: E402
 from simulations.bridge._layers import layer_numbers, weight_matrices  # noqa: E402
+from tests.bridge.small import D, K, batches, close, data, perceptron, seeded  # noqa: E402
 from theory import InvalidInput, PreconditionError  # noqa: E402
 from theory.collapse import collapse_metrics  # noqa: E402
 
 torch.set_num_threads(1)
-K, D = 4, 6
-
-
-def data(n=60, seed=0, shape=(5,)):
-    rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) % K)
-    return rng.standard_normal((n, *shape)) + y.reshape(-1, *[1] * len(shape)), y
-
-
-def seeded(build):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        return build().double()
-
-
-def perceptron(bias=True):
-    return seeded(lambda: nn.Sequential(nn.Linear(5, D, bias=bias), nn.ReLU(), nn.Linear(D, K, bias=bias)))
-
-
-def close(record, expected, rel=1e-12, abs=1e-14):
-    first, second = record.to_json(), expected.to_json()
-    assert first.pop("global_mean") == second.pop("global_mean")
-    assert [name for name in first if first[name] is None] == [name for name in second if second[name] is None]
-    first, second = ({k: v for k, v in values.items() if v is not None} for values in (first, second))
-    assert first == pytest.approx(second, rel=rel, abs=abs)
-
-
-def batches(X, y, size=16):
-    return [(torch.as_tensor(X[i : i + size]), torch.as_tensor(y[i : i + size])) for i in range(0, len(y), size)]
 
 
 def through(net, X, cut=-1):
@@ -147,158 +117,6 @@ def test_memory_does_not_grow_with_the_samples():
 
     peak(12)
     assert peak(48) < 1.1 * peak(12)
-
-
-class Awkward(nn.Module):
-    """Batch norm, old and new weight norm, dropout, an attribute and a buffer that the forward changes."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.utils.parametrizations.weight_norm(nn.Linear(5, 8))
-        self.norm = nn.BatchNorm1d(8)
-        self.drop = nn.Dropout(0.5)
-        self.second = nn.utils.spectral_norm(nn.Linear(8, D))
-        self.head = nn.Linear(D, K)
-        self.register_buffer("calls", torch.zeros(1))
-        self.register_buffer("rebound", torch.zeros(1))
-        self.last = None
-        self.fails_at = np.inf
-        self.count = 0
-
-    def forward(self, x):
-        self.calls += 1
-        self.rebound = self.rebound + 1
-        self.count += 1
-        self.last = x
-        if self.count == 1:  # counted anew before the look
-            self.fresh = x
-        torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
-        if self.count >= self.fails_at:
-            raise ZeroDivisionError
-        return self.head(input=torch.relu(self.second(self.drop(torch.relu(self.norm(self.first(x)))))))
-
-
-def snapshot(net):
-    return {
-        "state": {name: value.clone() for name, value in net.state_dict().items()},
-        "identity": {name: id(value) for name, value in (*net.named_parameters(), *net.named_buffers())},
-        "modes": [part.training for part in net.modules()],
-        "hooks": [
-            [(list(part.__dict__[name].items())) for name in sorted(part.__dict__) if "hooks" in name]
-            for part in net.modules()
-        ],
-        "attributes": [
-            {k: id(v) for k, v in part.__dict__.items() if not isinstance(v, bool | int)} for part in net.modules()
-        ],
-        "plain": [{k: v for k, v in part.__dict__.items() if isinstance(v, bool | int)} for part in net.modules()],
-        "grads": [(id(p.grad), None if p.grad is None else p.grad.clone(), p.requires_grad) for p in net.parameters()],
-        "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state()[1:],  # noqa: NPY002
-        "python": random.getstate(),
-    }
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, msg=name) if name in (
-            "state",
-            "torch",
-        ) else None
-    for name in ("identity", "modes", "hooks", "attributes", "plain", "python"):
-        assert first[name] == second[name], name
-    for (i, g, r), (j, h, s) in zip(first["grads"], second["grads"], strict=True):
-        assert (i, r) == (j, s)
-        assert g is h is None or torch.equal(g, h)
-    assert all(np.array_equal(a, b) for a, b in zip(first["numpy"], second["numpy"], strict=True))
-
-
-def awkward():
-    net = seeded(Awkward)
-    X, y = data()
-    nn.functional.cross_entropy(net(torch.as_tensor(X)), torch.as_tensor(y)).backward()  # grads, running statistics
-    net.norm.eval()  # a frozen layer in a net that trains
-    net.head.bias.requires_grad_(False)
-    net.first.register_forward_hook(lambda *_: None)
-    net.head.register_forward_pre_hook(lambda *_: None)
-    net.count = 0
-    del net.fresh
-    return net, X, y
-
-
-# forward 1 finds the classifier, 2-5 are the first pass, 6-9 the second
-@pytest.mark.parametrize("fails_at", [np.inf, 1, 3, 7])
-def test_the_module_is_left_as_it_was(fails_at):
-    net, X, y = awkward()
-    net.fails_at = fails_at
-    loader = DataLoader(
-        TensorDataset(torch.as_tensor(X), torch.as_tensor(y)),
-        batch_size=16, shuffle=True, generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
-    before, order = snapshot(net), loader.generator.get_state()
-    if fails_at == np.inf:
-        last_layer_features(net, loader, cache=0)
-    else:
-        with pytest.raises(ZeroDivisionError):
-            last_layer_features(net, loader, cache=0)
-    assert_same(before, snapshot(net))
-    assert torch.equal(order, loader.generator.get_state())
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_scripted_parts_keep_their_mode_and_are_read():
-    body = torch.jit.script(nn.Sequential(nn.Linear(5, D), nn.Dropout(0.5)))
-    net, (X, y) = nn.Sequential(body, nn.Linear(D, K)).double(), data()
-    first, second = (last_layer_features(net, (X, y)) for _ in range(2))
-    assert all(part.training for part in net.modules())
-    H = nn.functional.linear(torch.as_tensor(X), *(p.detach() for p in body.parameters())).numpy()
-    close(first.metrics, collapse_metrics(H, y, first.classifier, first.bias))  # no dropout
-    assert [row.name for row in second.layers] == ["0.0.weight", "1.weight"]
-
-
-@pytest.mark.parametrize("loader", ["bad label", "bad second batch", "nothing"])
-def test_the_module_is_left_as_it_was_by_a_loader_that_is_refused(loader):
-    net, X, y = awkward()
-    before = snapshot(net)
-    bad = {"bad label": batches(X, y + 1), "bad second batch": [(X[:9], y[:9]), X[9:]], "nothing": []}[loader]
-    with pytest.raises(InvalidInput):
-        last_layer_features(net, bad)
-    assert_same(before, snapshot(net))
-
-
-def test_a_training_run_is_the_same_with_and_without_a_look():
-    X, y = data()
-    ends = []
-    for look in (False, True):
-        torch.manual_seed(0)
-        net = seeded(Awkward)
-        loader = DataLoader(TensorDataset(torch.as_tensor(X), torch.as_tensor(y)), batch_size=16, shuffle=True)
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-        for _ in range(3):
-            for inputs, labels in loader:
-                optimiser.zero_grad()
-                nn.functional.cross_entropy(net(inputs), labels).backward()
-                optimiser.step()
-                if look:
-                    last_layer_features(net, loader)
-        net.calls.zero_(), net.rebound.zero_()
-        ends.append(copy.deepcopy(net.state_dict()))
-    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
-
-
-class Augmented(TensorDataset):
-    def __getitem__(self, i):
-        x, y = super().__getitem__(i)
-        return x + torch.randn(x.shape, dtype=x.dtype), y
-
-
-def test_both_passes_see_the_same_augmentations_and_order():
-    X, y = (torch.as_tensor(part) for part in data())
-    loader = DataLoader(Augmented(X, y), batch_size=16, shuffle=True)
-    net = perceptron()
-    once, twice = (last_layer_features(net, loader, cache=cache) for cache in (2**26, 0))
-    close(twice.metrics, once.metrics)
-    assert not twice.notes
 
 
 class Changing:
