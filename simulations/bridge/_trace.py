@@ -129,8 +129,8 @@ class Tape(TorchFunctionMode):
         value = handler(*bound.args, **bound.kwargs)
         if value.shape != tuple(self.out.shape[1:]):
             raise Unreadable(
-                f"{name} gives {tuple(self.out.shape[1:])} per sample, and its counterpart {value.shape}"
-                " (ceil_mode, or shapes that broadcast)"
+                f"{name} gives the shape {tuple(self.out.shape[1:])} per sample, where {value.shape} can be read"
+                " (ceil_mode=True, or shapes that broadcast)"
             )
         self._bind(self.out, value)
         return result
@@ -324,8 +324,8 @@ class Tape(TorchFunctionMode):
         text = f"{self._where()}: {str(problem).rstrip('.')}"
         if "counterpart" not in text:
             return f"{text}."
-        if not path:
-            return f"{text}; put it into a submodule, whose Lipschitz constant and homogeneity you declare."
+        if not path or list(self._parts[path].children()):
+            return f"{text}; put it into a submodule, whose Lipschitz constant and homogeneity can be declared."
         return (
             f"{text}; declare the module's Lipschitz constant and homogeneity, by path or class name, as in declared="
             f"{{{kind!r}: Activation({kind.lower()!r}, lipschitz=1.0, degree=1)}}, or the operation that it is."

@@ -92,7 +92,10 @@ def test_full_resnet18_on_two_images_in_under_ten_seconds():
 
 
 def test_torchvisions_resnet18():
-    models = pytest.importorskip("torchvision.models")
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a build that does not fit this PyTorch
+        pytest.skip(f"torchvision does not import: {error}")
     net = models.resnet18(num_classes=10)
     assert {k: v.shape for k, v in net.state_dict().items()} == {
         k: v.shape for k, v in ResNet18(num_classes=10).state_dict().items()
