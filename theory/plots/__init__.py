@@ -14,6 +14,7 @@ from theory.plots._maps import penalty_map, threshold_map
 from theory.plots._phase_curve import phase_curve
 from theory.plots._regularization_path import regularization_path
 from theory.plots._spectrum import spectrum
+from theory.plots._square_loss import rank_profile, rho_dynamics, rho_equilibria
 from theory.plots._vectors import classifier_vectors
 
 __all__ = [
@@ -31,7 +32,10 @@ __all__ = [
     "neuron_directions",
     "penalty_map",
     "phase_curve",
+    "rank_profile",
     "regularization_path",
+    "rho_dynamics",
+    "rho_equilibria",
     "scaling",
     "singular_values",
     "spectrum",

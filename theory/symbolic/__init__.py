@@ -1,4 +1,4 @@
-r"""Closed forms of the last-layer models as sympy expressions, each with a numeric twin and the identities behind it.
+r"""Closed forms of the last-layer models and of rho as sympy expressions, with numeric twins and their identities.
 
 >>> from theory import symbolic
 >>> form = symbolic.get("balanced_loss")
@@ -10,7 +10,7 @@ True
 0.5597815240...
 """
 
-from theory.symbolic import layer_peeled, two_groups, unconstrained, squared_error, seli, deep_linear  # isort: skip
+from theory.symbolic import layer_peeled, two_groups, unconstrained, squared_error, seli, deep_linear, square_loss  # isort: skip
 from theory.symbolic._record import ClosedForm, Identity, closed_forms, get, latex_table
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "latex_table",
     "layer_peeled",
     "seli",
+    "square_loss",
     "squared_error",
     "two_groups",
     "unconstrained",
