@@ -261,6 +261,15 @@ def test_theta_goes_back_into_a_new_module():
         flow.module(theta[1:])
 
 
+def test_random_parameters():
+    network = flow_of(made(lambda: nn.Sequential(nn.Linear(3, 400), nn.Tanh(), nn.Linear(400, 1))), (X, Y), "logistic")
+    theta = network.network.random_parameters(rng=0, scale=2.0)
+    parts = network.network.views(theta)
+    for name, size in (("0.weight", 2 / 3**0.5), ("0.bias", 2.0), ("2.weight", 2 / 20)):
+        assert parts[name].std() == pytest.approx(size, rel=0.1)
+    np.testing.assert_array_equal(theta, network.network.random_parameters(rng=0, scale=2.0))
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()
@@ -329,7 +338,7 @@ def test_the_module_is_left_as_it_was():
     held, modes = [p.grad for p in module.parameters()], [part.training for part in module.modules()]
     torch_state, numpy_state = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
     flow = flow_of(module, (X, Y), "logistic")
-    flow.module(flow.integrate(0.5).theta)
+    new = flow.module(flow.integrate(0.5).theta)
     assert flow.notes[0] == "hooks set aside: 1" and not calls
     assert list(module[2]._forward_hooks) == [handle.id]
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
@@ -338,6 +347,8 @@ def test_the_module_is_left_as_it_was():
     assert all(p.requires_grad and p.dtype == torch.float64 for p in module.parameters())
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert str(np.random.get_state()) == numpy_state  # noqa: NPY002
+    new.eval()(torch.tensor(X))
+    assert not calls
 
 
 def test_records():
