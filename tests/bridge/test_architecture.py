@@ -50,6 +50,20 @@ def test_reads_the_same_function(name):
     assert np.ptp(folded) > 1e-2  # not a constant function
 
 
+def test_notes_say_what_was_set_aside():
+    read = read_architecture(build("mixed activations"), torch.zeros(1, 9))
+    assert read.notes == (
+        "dropout is the identity at evaluation: 5", "the learned slope of a PReLU is a constant here: 6.1.0",
+    )  # fmt: skip
+    read = read_architecture(build("mobile"), torch.zeros(1, 3, 15, 15))
+    assert read.notes == (
+        "batch normalisation stands at its running statistics: 1, 4, 7",
+        "normalisations without weights have ones and zeros: 7",
+    )
+    read = read_architecture(build("normalised input"), torch.zeros(1, 3, 6, 6))
+    assert read.notes == ("constants of the forward pass stand as weights: bias1, scale1",)
+
+
 def test_weights_have_the_names_and_values_of_the_state_dict():
     net = build("resnet18 (narrow)")
     state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}

@@ -52,6 +52,31 @@ def test_what_depends_on_values_batch_or_chance_is_refused(forward):
         read_architecture(Calling(forward, fc=nn.Linear(3, 2)), torch.ones(1, 3))
 
 
+def largest(x: torch.Tensor) -> torch.Tensor:
+    return x.abs().max()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_value_taken_out_of_sight_is_found_out():
+    """TorchScript is not seen: for the first input its result looks like a constant, for the second it is another."""
+    unseen = torch.jit.script(largest)
+    net = Calling(lambda self, x: self.fc(x) * unseen(x), fc=nn.Linear(3, 2))
+    with pytest.raises(InvalidInput, match="depend on the values of the input"):
+        read_architecture(net, torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("constant", [torch.arange(12.0).view(1, 3, 2, 2), torch.arange(2.0), torch.ones(2, 3, 2, 2)])
+def test_constants_that_are_not_one_number_per_channel(constant):
+    with pytest.raises(InvalidInput, match="varies within a channel|fit one sample"):
+        read_architecture(Calling(lambda self, x: x * constant), torch.ones(1, 3, 2, 2))
+
+
+def test_a_map_padded_twice():
+    net = nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(2, 2, 3, padding=1))
+    with pytest.raises(InvalidInput, match="padded again"):
+        read_architecture(net, torch.ones(1, 2, 5, 5))
+
+
 def test_a_constant_that_changes_between_evaluations_is_found_out():
     store = {}
 
