@@ -67,8 +67,13 @@ def test_a_value_taken_out_of_sight_is_found_out():
 
 @pytest.mark.parametrize("constant", [torch.arange(12.0).view(1, 3, 2, 2), torch.arange(2.0), torch.ones(2, 3, 2, 2)])
 def test_constants_that_are_not_one_number_per_channel(constant):
-    with pytest.raises(InvalidInput, match="varies within a channel|fit one sample"):
+    with pytest.raises(InvalidInput, match=r"varies within a channel|fit one sample"):
         read_architecture(Calling(lambda self, x: x * constant), torch.ones(1, 3, 2, 2))
+
+
+def test_dropout_that_evaluation_does_not_switch_off():
+    with pytest.raises(InvalidInput, match="dropout is applied with training=True"):
+        read_architecture(Calling(lambda self, x: F.dropout(x)), torch.ones(1, 3))
 
 
 def test_a_map_padded_twice():
