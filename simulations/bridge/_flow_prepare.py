@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -38,16 +37,19 @@ def arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def copied(module: nn.Module, notes: list[str]) -> nn.Module:
     """A copy without the user's hooks, which would run, and see, every evaluation."""
+    tensors = [v for part in module.modules() for v in vars(part).values() if isinstance(v, torch.Tensor)]
+    # the weight that an old-style normalisation left behind has a graph, which deepcopy refuses
+    memo = {id(v): v.detach().clone() for v in tensors if v.grad_fn is not None}
     try:
-        made = copy.deepcopy(module)
+        made = copy.deepcopy(module, memo)
     except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise InvalidInput(f"the module cannot be copied: {reason}.") from None
     dropped = 0
     for part in made.modules():
         for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks):
-            # callable objects, such as spectral normalisation, belong to the module
-            mine = [key for key, hook in hooks.items() if isinstance(hook, FunctionType | MethodType)]
+            # those of torch.nn.utils, such as pruning, belong to the function, as in private_copy
+            mine = [key for key, hook in hooks.items() if not type(hook).__module__.startswith("torch.nn.utils")]
             dropped += len(mine)
             for key in mine:
                 del hooks[key]

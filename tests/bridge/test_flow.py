@@ -249,6 +249,7 @@ def test_theta_goes_back_into_a_new_module():
     assert flow.notes == ("float32 weights are continued in float64",)
     theta = np.round(flow.theta0 + RNG.standard_normal(len(flow.theta0)), 3).astype(np.float32)
     new = flow.module(theta)
+    flow.module(0 * theta)
     assert new is not module and new.training and new[0].weight.dtype == torch.float32
     np.testing.assert_array_equal(torch.cat([p.ravel() for p in new.parameters()]).detach().numpy(), theta)
     np.testing.assert_allclose(
@@ -298,6 +299,22 @@ def weight_normed():
     return nn.Sequential(
         nn.utils.parametrizations.weight_norm(nn.Linear(3, 4, bias=False)), Square(), nn.Linear(4, 1, bias=False)
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize(
+    "normalised",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, *(getattr(nn.utils.parametrizations, name) for name in
+     ("weight_norm", "spectral_norm", "orthogonal"))], ids=lambda f: f"{f.__module__}.{f.__name__}",
+)  # fmt: skip
+def test_normalised_weights(normalised):
+    module = made(lambda: nn.Sequential(normalised(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 1))).eval()
+    flow = flow_of(module, (X, Y), "logistic")
+    theta = flow.integrate(0.5).theta
+    for at, net in ((flow.theta0, module), (theta, flow.module(theta))):
+        wanted = net(torch.tensor(X)).detach().numpy()
+        np.testing.assert_allclose(flow.network.output(at, X), wanted, rtol=1e-12, atol=1e-13)
+    assert np.abs(theta - flow.theta0).max() > 1e-3
 
 
 def test_degrees_are_measured():

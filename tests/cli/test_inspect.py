@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,9 @@ SAFE = ("state.pt", "old.pt", "checkpoint.pt", "parallel.pt", "net.npz")
 ], ids=lambda words: " ".join(words))  # fmt: skip
 def test_every_way_of_saving_gives_the_same_network(record, saved, words):
     _, net, graph, _, _ = saved
-    found = record(*words)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one would stand beside the output
+        found = record(*words)
     weights = {k: v.numpy() for k, v in net.state_dict().items()}
     wanted = [layer.to_json() for layer in layer_norms(graph, weights)]
     assert [layer["name"] for layer in found["norms"]] == ["0", "4"]
