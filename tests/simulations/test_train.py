@@ -1,13 +1,11 @@
-"""The trainer against hand-written descent, its promises of reproducibility, resumption after a kill."""
+"""The trainer against hand-written descent, its promises of reproducibility."""
 
 import copy
 import doctest
 import math
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +15,13 @@ from torch import nn
 
 from simulations import _training_record
 from simulations import train as train_module
-from simulations._training_steps import Stream, batches, noisy_labels, steps_per_epoch
 from simulations.data import Dataset, digits, gaussians, imbalanced
 from simulations.networks import convnet, perceptron
 from simulations.train import TrainingPlan, train
+from tests.simulations.training import BLOBS, linear, noisy_network, plan_of, same
 from theory import InvalidInput, NotConverged, PreconditionError
 
 ROOT = Path(__file__).parents[2]
-BLOBS = gaussians(3, 20, 4, 3.0, test_size=30)
 
 
 @pytest.fixture(autouse=True)
@@ -33,19 +30,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def linear(seed=0, bias=True):
-    return perceptron([4, 3], bias=bias, seed=seed, dtype="float64")
-
-
-def same(a, b):
-    left, right = a.state_dict(), b.state_dict()
-    return list(left) == list(right) and all(torch.equal(left[name], right[name]) for name in left)
-
-
-def plan_of(**other):
-    return TrainingPlan(**{"epochs": 4, "learning_rate": 0.1, "dtype": "float64", **other})
 
 
 def test_examples():
@@ -130,30 +114,6 @@ def test_evaluate_every_and_missing_held_out_samples():
     assert "held out" not in run.summary()
 
 
-def draws(plan, y, seed=0):
-    return batches(plan, y, torch.device("cpu"))(torch.Generator().manual_seed(seed))
-
-
-def test_each_way_of_sampling():
-    y = np.array([0] * 7 + [1] * 3 + [2])
-    shuffled = draws(plan_of(batch_size=4), y)
-    assert [len(b) for b in shuffled] == [4, 4, 3] and sorted(torch.cat(shuffled).tolist()) == list(range(11))
-    assert torch.cat(shuffled).tolist() != torch.cat(draws(plan_of(batch_size=4), y, seed=1)).tolist()
-    assert draws(plan_of(), y) == [None]
-    drawn = torch.cat([torch.cat(draws(plan_of(batch_size=4, sampling="replacement"), y, s)) for s in range(400)])
-    frequency = np.bincount(drawn.numpy(), minlength=11) / 400
-    assert abs(frequency - 1).max() < 5 / math.sqrt(400) and len(drawn) == 4400
-    for size in (None, 4):
-        plan = plan_of(batch_size=size, sampling="balanced")
-        index = torch.cat(draws(plan, y)).numpy()
-        assert np.bincount(y[index]).tolist() == [7, 7, 7]
-        assert sorted(np.bincount(index, minlength=11)) == [1] * 7 + [2, 2, 3, 7]
-        assert len(draws(plan, y)) == steps_per_epoch(plan, y) == (1 if size is None else 6)
-    # which of the three is taken once more changes from epoch to epoch
-    third = {int(np.bincount(torch.cat(draws(plan, y, s)).numpy(), minlength=11)[7:10].argmax()) for s in range(20)}
-    assert third == {0, 1, 2}
-
-
 def test_balanced_descent_is_descent_on_the_mean_over_classes():
     data = imbalanced(BLOBS, [20, 10, 5])
     net = linear()
@@ -187,24 +147,6 @@ def test_the_rate_of_the_schedule_is_the_rate_of_the_step():
     nn.functional.cross_entropy(net(torch.tensor(BLOBS.X)), torch.tensor(BLOBS.y)).backward()
     W = net.classifier.weight
     assert torch.allclose(run.model.classifier.weight, W - 0.1 * 0.25 * W.grad, rtol=1e-12, atol=1e-14)
-
-
-def test_label_noise():
-    data = digits()
-    clean, noisy, other = (noisy_labels(data, plan_of(label_noise=p, seed=s)) for p, s in ((0, 0), (0.3, 0), (0.3, 1)))
-    assert np.array_equal(clean, data.y)
-    changed = noisy != data.y
-    assert changed.sum() == round(0.3 * len(data.y)) and (noisy != other).any()
-    moved = np.bincount((noisy - data.y)[changed] % 10, minlength=10)
-    assert moved[0] == 0 and abs(moved[1:] - changed.sum() / 9).max() < 5 * np.sqrt(changed.sum() / 9)
-    assert (noisy_labels(data, plan_of(label_noise=1.0)) != data.y).all()
-    run = train(lambda s: perceptron([64, 10], seed=s), data, plan_of(epochs=1, label_noise=0.3))
-    assert np.array_equal(run.labels, noisy) and run.noisy == changed.sum() == run.to_json()["noisy_labels"]
-    assert run.error[0] == (run_outputs(perceptron([64, 10]), data).argmax(axis=1) != noisy).mean()
-
-
-def run_outputs(net, data):
-    return net(torch.tensor(data.X, dtype=torch.float32)).detach().numpy()
 
 
 def test_weight_normalisation():
@@ -243,23 +185,6 @@ def test_a_builder_that_ignores_its_seed_is_seeded_all_the_same():
     assert same(first.model, again.model) and not same(first.model, other.model)
 
 
-class Noisy(nn.Module):
-    """Dropout and batch normalisation, which depend on the mode; draws from torch's global stream in training."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.5), nn.Linear(12, 3))
-
-    def forward(self, x):
-        return self.body(x)
-
-
-def noisy_network():
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        return Noisy()
-
-
 def test_a_given_network_and_the_global_state_stay_as_they_were():
     net = noisy_network()
     net.body[3].eval()
@@ -291,19 +216,6 @@ def test_dropout_draws_from_the_plans_seed():
     # full batch: the seed enters through dropout alone
     a, b = (train(noisy_network(), BLOBS, plan_of(seed=s)) for s in (0, 1))
     assert not same(a.model, b.model)
-
-
-def test_stream_goes_on_where_it_stopped():
-    stream, device = Stream(3, torch.device("cpu")), torch.device("cpu")
-    with stream.drawn():
-        first = torch.rand(3)
-        second = torch.rand(3)
-    again = Stream(3, device)
-    with again.drawn():
-        assert torch.equal(torch.rand(3), first)
-    torch.rand(5)
-    with again.drawn():
-        assert torch.equal(torch.rand(3), second)
 
 
 def test_callback_sees_every_epoch_and_may_change_the_mode():
@@ -340,125 +252,11 @@ def test_divergence_is_said_and_the_run_so_far_is_attached():
     assert rare.value.partial.epoch[-1] <= run.epoch[-1] + 1
 
 
-def resumable(**other):
-    return plan_of(epochs=20, batch_size=16, momentum=0.9, weight_decay=1e-3, schedule="cosine", label_noise=0.1,
-                   dtype="float32", **other)  # fmt: skip
-
-
-KILLED = """
-import sys, time, torch
-sys.path.insert(0, {root!r})
-torch.set_num_threads(1)
-from tests.simulations.test_train import BLOBS, noisy_network, resumable
-from simulations.train import train
-def slowly(epoch, model, row):
-    if epoch == 2:
-        print("begun", flush=True)
-    time.sleep(0.03)
-train(noisy_network(), BLOBS, resumable(), checkpoint={path!r}, checkpoint_every=1, callback=slowly)
-"""
-
-
-def test_killed_and_resumed_equals_never_stopped(tmp_path):
-    path = tmp_path / "run.pt"
-    code = KILLED.format(root=str(ROOT), path=str(path))
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as process:
-        assert process.stdout.readline() == b"begun\n"
-        time.sleep(random.SystemRandom().uniform(0, 0.4))
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    path.with_name("run.pt.partial").write_bytes(b"half a file")
-    held = torch.load(path, weights_only=True)
-    epochs = []
-    run = train(noisy_network(), BLOBS, resumable(), checkpoint=path, callback=lambda e, m, r: epochs.append(e))
-    straight = train(noisy_network(), BLOBS, resumable())
-    assert 1 <= held["epoch"] < 20 and epochs == list(range(held["epoch"] + 1, 21))
-    assert same(run.model, straight.model) and run.rows == straight.rows
-    assert run.first_zero_error == straight.first_zero_error and np.array_equal(run.labels, straight.labels)
-
-
-def test_an_error_of_the_callback_loses_no_epoch(tmp_path):
-    def fail(epoch, model, row):
-        if epoch == 3:
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        train(linear(), BLOBS, plan_of(), checkpoint=tmp_path / "run.pt", callback=fail)
-    assert torch.load(tmp_path / "run.pt", weights_only=True)["epoch"] == 2
-
-
 def test_inside_no_grad_it_trains_all_the_same():
     with torch.no_grad():
         run = train(linear(), BLOBS, plan_of())
         assert not torch.is_grad_enabled()
     assert same(run.model, train(linear(), BLOBS, plan_of()).model)
-
-
-@pytest.mark.parametrize("other", [{}, {"sampling": "balanced", "normalisation": "weight", "evaluate_every": 4}])
-@pytest.mark.parametrize("stop", [0, 7])
-def test_an_interrupt_saves_and_goes_on_to_the_caller(tmp_path, stop, other):
-    path, straight = tmp_path / "run.pt", train(noisy_network(), BLOBS, resumable(**other))
-
-    def interrupt(epoch, model, row):
-        if epoch == stop:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(noisy_network(), BLOBS, resumable(**other), checkpoint=path, callback=interrupt)
-    assert torch.load(path, weights_only=True)["epoch"] == max(stop - 1, 0)
-    epochs = []
-    run = train(noisy_network(), BLOBS, resumable(**other), checkpoint=path, callback=lambda e, m, r: epochs.append(e))
-    assert epochs[0] == stop  # once more: it may not have been done with it
-    assert same(run.model, straight.model) and run.rows == straight.rows
-
-
-def test_a_finished_run_is_read_and_not_trained_again(tmp_path):
-    path, data = tmp_path / "run.pt", gaussians(3, 20, 4, 8.0, test_size=0)
-    plan = plan_of(epochs=60, learning_rate=0.02, stop_after=2)
-    run = train(linear(), data, plan, checkpoint=path)
-    again = train(linear(), data, plan, checkpoint=str(path), callback=lambda e, m, r: pytest.fail("trained again"))
-    assert same(run.model, again.model) and again.status == "terminal phase" and run.seconds == again.seconds
-    assert run.first_zero_error == again.first_zero_error and run.learning_rate.tolist() == again.learning_rate.tolist()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_checkpoint_is_written_each_few_epochs(tmp_path):
-    path, held = tmp_path / "run.pt", []
-
-    def look(epoch, model, row):
-        held.append(torch.load(path, weights_only=True)["epoch"] if path.exists() else None)
-
-    train(linear(), BLOBS, plan_of(epochs=7), checkpoint=path, checkpoint_every=3, callback=look)
-    assert held == [None, *[0] * 3, *[3] * 3, 6] and torch.load(path, weights_only=True)["epoch"] == 7
-
-
-@pytest.mark.parametrize("change", ["plan", "samples", "held out", "weights", "layers"])
-def test_the_checkpoint_of_another_run_is_refused(tmp_path, change):
-    path = tmp_path / "run.pt"
-    train(linear(), BLOBS, plan_of(), checkpoint=path)
-    fields = {name: getattr(BLOBS, name).copy() for name in ("X", "y", "X_test", "y_test")}
-    if change in ("samples", "held out"):
-        fields["X" if change == "samples" else "X_test"][0, 0] += 1e-9
-    net = {"weights": linear(1), "layers": perceptron([4, 3], seed=0, bias=False, dtype="float64")}.get(
-        change, linear()
-    )
-    with pytest.raises(InvalidInput, match="belongs to another plan, network or data set"):
-        train(net, Dataset(name="x", **fields), plan_of(momentum=0.5 if change == "plan" else 0.0), checkpoint=path)
-    assert train(linear(), BLOBS, plan_of(), checkpoint=path).status == "all epochs"
-
-
-@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04junk"])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
-    path = tmp_path / "run.pt"
-    path.write_bytes(content)
-    with pytest.raises(InvalidInput, match="is not a checkpoint of a training run"):
-        train(linear(), BLOBS, plan_of(), checkpoint=path)
-    assert path.read_bytes() == content
-    torch.save(linear().state_dict(), path)
-    with pytest.raises(InvalidInput, match="is not a checkpoint of a training run"):
-        train(linear(), BLOBS, plan_of(), checkpoint=path)
-    with pytest.raises(InvalidInput, match="does not exist"):
-        train(linear(), BLOBS, plan_of(), checkpoint=tmp_path / "no" / "run.pt")
 
 
 class Twice(nn.Module):
@@ -507,13 +305,6 @@ def test_bad_input_is_one_sentence(call, said):
     with pytest.raises(InvalidInput) as error:
         call()
     assert said in str(error.value) and str(error.value).endswith(".")
-
-
-def test_label_noise_that_empties_a_class_cannot_be_balanced():
-    data = Dataset(name="pair", X=[[0.0], [1.0], [2.0]], y=[0, 0, 1])
-    plans = [plan_of(label_noise=0.34, sampling="balanced", seed=seed) for seed in range(20)]
-    with pytest.raises(InvalidInput, match="left a class empty"):
-        [noisy_labels(data, plan) for plan in plans]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
