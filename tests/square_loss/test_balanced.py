@@ -20,10 +20,10 @@ AT = output_moments(X[:, 0], Y)
 def cases(L):
     """lam from none to beyond collapse; rho0 small, and large."""
     top = AT.mu if L < 3 else decay_thresholds(L, AT.mu, AT.M).collapse
-    return [(share * top, rho0) for share in (0.0, 0.4, 0.97, 1.2) for rho0 in (0.02, 0.5, 3.0)]
+    return [(share * top, rho0) for share in (0.0, 0.4, 1.2) for rho0 in (0.02, 3.0)]
 
 
-@pytest.mark.parametrize("L", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("L", [1, 2, 3, 5])
 def test_solution_is_the_flow_of_the_weights(L):
     # a chain of scalar layers on one input: V = 1 everywhere and the flow of W is the balanced law
     net = deep_linear((1, *[1] * L))

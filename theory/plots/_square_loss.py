@@ -82,7 +82,7 @@ def rho_equilibria(depth: int, mu: float, M: float, ax: Any | None = None) -> Ax
         ax.plot([limits.collapse, right], [0, 0], **THEORY)
     else:
         ax.plot([0, right], [0, 0], **THEORY)
-        ax.axvline(limits.preference, linestyle=":", **GUIDE)
+        ax.axvline(limits.preference, linestyle=":", label=r"$\rho$ = 0 is better beyond", **GUIDE)
     ax.axvspan(limits.collapse, right, **SHADE)
     ax.set_xlim(0, right)
     ax.set_ylim(-0.04 * top[0], 1.08 * top[0])
