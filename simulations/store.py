@@ -19,14 +19,12 @@ from simulations._output import plain
 from theory._errors import InvalidInput
 
 PATIENCE = 30.0  # seconds to wait for another process that is writing
-_TABLES = """
-CREATE TABLE IF NOT EXISTS records (
-    key TEXT PRIMARY KEY, config TEXT NOT NULL, record TEXT NOT NULL, version TEXT NOT NULL,
-    seconds REAL NOT NULL, finished REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS numbers (
-    run TEXT NOT NULL, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL,
-    PRIMARY KEY (run, step, name)) WITHOUT ROWID;
-"""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, config TEXT NOT NULL, record TEXT NOT NULL, "
+    "version TEXT NOT NULL, seconds REAL NOT NULL, finished REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS numbers (run TEXT NOT NULL, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL, "
+    "PRIMARY KEY (run, step, name)) WITHOUT ROWID",
+)
 
 
 class ResultsStore:
@@ -54,9 +52,9 @@ class ResultsStore:
         try:
             self._db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
             self._db.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE)}")
-            if self.path != ":memory:":
-                self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(_TABLES)
+            with self._transaction():
+                for table in _TABLES:
+                    self._db.execute(table)
         except sqlite3.Error as error:
             raise InvalidInput(f"{self.path!r} cannot be used as a results store: {error}.") from None
 
@@ -85,7 +83,8 @@ class ResultsStore:
         from theory import __version__
 
         values = (config_key(config), _text(config), _text(record), __version__, seconds, time.time())
-        self._db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?)", values)
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?)", values)
         found = self.find(config)
         assert found is not None
         return found
@@ -122,6 +121,7 @@ class ResultsStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        # IMMEDIATE: a transaction that reads first and then wants to write may be refused without waiting
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

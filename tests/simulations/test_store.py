@@ -77,16 +77,16 @@ def test_two_processes_write_one_store(tmp_path):
     code = """
         import sys
         from simulations.store import ResultsStore
-        with ResultsStore(sys.argv[1]) as store:
-            for seed in range(60):
+        for seed in range(60):
+            with ResultsStore(sys.argv[1]) as store:
                 store.once({"seed": seed}, lambda: {"by": sys.argv[2]})
                 store.add(sys.argv[2], seed, {"x": seed})
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(path)]
-    children = [subprocess.Popen([*command, name]) for name in "ab"]
-    assert [child.wait() for child in children] == [0, 0]
+    children = [subprocess.Popen([*command, name]) for name in "abc"]
+    assert [child.wait() for child in children] == [0, 0, 0]
     with ResultsStore(path) as store:
-        assert len(store.configs()) == 60 and len(store.read("a")) == len(store.read("b")) == 60
+        assert len(store.configs()) == 60 and all(len(store.read(name)) == 60 for name in "abc")
 
 
 @pytest.mark.parametrize("values", [{"x": "many"}, {"x": None}])
