@@ -19,7 +19,7 @@ demo: $(VENV)/.base
 	$(BIN)/theory demo --out demo
 
 test: $(VENV)/.test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

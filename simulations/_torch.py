@@ -21,16 +21,6 @@ def import_torch(what: str) -> Any:
     return torch
 
 
-def need_torch() -> None:
-    """Import PyTorch.
-
-    Raises
-    ------
-    PreconditionError : it is not installed.
-    """
-    import_torch("this")
-
-
 def as_dtype(value: Any) -> Any:
     """``"float32"`` or ``"float64"`` as torch's type.
 

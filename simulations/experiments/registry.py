@@ -42,8 +42,8 @@ def experiment(name: str) -> Experiment:
     """
     if name not in EXPERIMENTS:
         raise InvalidInput(f"no experiment is called {name!r}; there are {', '.join(EXPERIMENTS)}.")
-    from simulations._torch import need_torch
+    from simulations._torch import import_torch
 
-    need_torch()
+    import_torch(f"experiment {name!r}")
     module = importlib.import_module(f"simulations.experiments.{name.replace('-', '_')}")
     return Experiment(name, module.run, module.draw)
