@@ -13,7 +13,15 @@ nn = torch.nn
 
 from simulations.bridge import ModuleFlow, ModuleNetwork, flow_of  # noqa: E402
 from theory import InvalidInput, PreconditionError  # noqa: E402
-from theory.flow import LayeredNetwork, convolutional, deep_linear, fully_connected, integrate, two_layer  # noqa: E402
+from theory.flow import (  # noqa: E402
+    LayeredNetwork,
+    check_separable,
+    convolutional,
+    deep_linear,
+    fully_connected,
+    integrate,
+    two_layer,
+)
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((10, 3))
@@ -381,5 +389,7 @@ def test_separability_of_a_module_is_judged_by_equal_inputs_only():
     xor = np.array([[1.0, 1], [-1, -1], [1, -1], [-1, 1]])
     build = lambda: nn.Sequential(nn.Linear(2, 3, bias=False), Square(), nn.Linear(3, 1, bias=False))  # noqa: E731
     assert flow_of(made(build, 1), (xor, [1, 1, -1, -1]), "logistic").integrate("log-loss:3").steps
+    ray = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0], [2.0, 4.0, 0.0]])
+    check_separable(flow_of(made(tanh_net), (ray, [1, 1, -1]), "logistic").network, ray, [1, 1, -1])
     with pytest.raises(InvalidInput, match="samples 0 and 1 are equal with different labels"):
         flow_of(made(build), (xor[[0, 0]], [1, -1]), "logistic").integrate("log-loss:3")
