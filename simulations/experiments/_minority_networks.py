@@ -92,9 +92,10 @@ def train_one(
 
     ``objective`` is weighted mean loss + lam ||W||^2, that of the unconstrained-features model at the effective
     lam_H; ``residual`` the norm of the gradient in the classifier over lam ||W||; ``balance`` the energy of the first
-    layer over that of the classifier, 1 where both are stationary; ``lost`` how many rare classes have no features.
+    layer over that of the classifier, 1 where both are stationary; ``lost`` how many rare classes have no features;
+    ``nc1`` tr Sw / tr Sb; ``fails`` the hypotheses of the model that ``simulations.bridge.predict`` finds violated.
     """
-    from simulations.bridge import measure
+    from simulations.bridge import measure, predict
     from simulations.networks import perceptron
     from simulations.train import train
 
@@ -103,7 +104,13 @@ def train_one(
         lambda s: perceptron([data.X.shape[1], setting.width, K], activation=setting.activation, seed=s), data, plan,
         callback=None if callback is None else lambda epoch, *_: callback(epoch),
     )  # fmt: skip
-    found = measure(run.model, (data.X, data.y), weight_decay=setting.lam)
+    fails: list[str] = []
+    if sampling == "shuffle":  # class weights are outside predict's models
+        prediction = predict(run.model, None, setting.lam, loader=data, features=setting.features)
+        fails, found = [h.statement for h in prediction.fails()], prediction.measured
+        assert found is not None
+    else:
+        found = measure(run.model, data, weight_decay=setting.lam)
     W, few = found.classifier, rare_classes(seed)
     omega = class_weights(data.counts) if sampling == "balanced" else np.ones(K)
     loss, residual, energies = _gradient(run.model, data, omega, setting.lam)
@@ -118,7 +125,7 @@ def train_one(
         "loss": loss, "objective": loss + setting.lam * float((W**2).sum()), "error": found.error,
         "residual": residual, "balance": energies[0] / energies[1],
         "lost": int((found.class_energy[few] <= 1e-6 * found.class_energy.max()).sum()),
-        "nc1": float("nan") if metrics is None else metrics.nc1_papyan, "seconds": run.seconds,
+        "nc1": float("nan") if metrics is None else metrics.nc1_ratio, "fails": fails, "seconds": run.seconds,
     }  # fmt: skip
 
 

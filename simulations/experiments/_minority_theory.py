@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from simulations.experiments._minority_networks import RARE, SCALE, K, Setting, class_weights
-from theory._errors import TheoryError
+from theory._errors import InvalidInput, NotConverged, TheoryError
 from theory.peeled import (
     LayerPeeledModel,
     PeeledSolution,
     UnconstrainedFeaturesModel,
+    collapse_threshold,
     oversampled,
     restoring_weights,
     solve,
@@ -69,7 +70,15 @@ def predictions(setting: Setting, rare: int, sampling: str, run: dict[str, Any])
     peeled = solve(budgets(counts, run["E_W"], run["E_H"], sampling))
     out = dict(zip(("cosine", "merge_ratio"), rarest(best), strict=True))
     out |= dict(zip(("peeled_cosine", "peeled_merge_ratio"), rarest(peeled), strict=True))
-    return out | {"objective": best.objective, "lower": at_run.certificate.lower}
+    return out | {"lower": at_run.certificate.lower}
+
+
+def peeled_threshold(E_W: float, E_H: float) -> float:
+    """R0(E_W E_H) of the layer-peeled model at a run's budgets; NaN where it is too large for float64."""
+    try:
+        return collapse_threshold(majority=K - RARE, minority=RARE, E_W=E_W, E_H=E_H).R0
+    except (InvalidInput, NotConverged):
+        return float("nan")
 
 
 def merging_ratio(setting: Setting, ratios: np.ndarray, lam_H: np.ndarray) -> float:
@@ -97,7 +106,8 @@ def fine_curves(
 ) -> dict[str, np.ndarray]:
     """Theory along R for the figure; measured penalties and budgets are interpolated, logarithms in log R.
 
-    ``runs`` holds (n,) means over seeds of lam_H, E_W, E_H at ``ratios`` for each sampling.
+    ``runs`` holds (n,) means over seeds of lam_H, E_W, E_H at ``ratios`` for each sampling. ``R0`` is that of the
+    layer-peeled model at the budgets that the runs without oversampling have at each of ``ratios``.
     """
     top = setting.frequent * FINE
     grid = np.geomspace(ratios.min(), ratios.max(), points)
@@ -107,7 +117,8 @@ def fine_curves(
     grid = np.append(grid, near[near <= ratios.max()])
     rare = np.unique(np.round(top / grid).astype(int))[::-1]
     R = top / rare
-    out = {"R": R}
+    pairs = zip(runs["shuffle"]["E_W"], runs["shuffle"]["E_H"], strict=True)
+    out = {"R": R, "R0": np.array([peeled_threshold(float(E_W), float(E_H)) for E_W, E_H in pairs])}
     for sampling, means in runs.items():
         values = {name: np.exp(np.interp(np.log(R), np.log(ratios), np.log(x))) for name, x in means.items()}
         for name in ("cosine", "merge_ratio", "peeled_cosine", "peeled_merge_ratio"):
