@@ -89,6 +89,8 @@ def test_norms_energy_and_identities_along_the_flow(net, normalisation):
     np.testing.assert_allclose(flow.mu, (f * Y).mean(axis=1), atol=1e-13)
     np.testing.assert_allclose(flow.M, (f**2).mean(axis=1), atol=1e-13)
     np.testing.assert_allclose(flow.margins, f * Y, atol=1e-13)
+    weights, state = flow.weights(3.3), flow.at(3.3)
+    np.testing.assert_allclose(net.output(weights, X), state.rho * state.outputs, atol=1e-12)
     penalty = flow.rho**2 if normalisation == "lagrange" else (flow.layer_norms**2).sum(axis=1)
     fit = ((flow.rho[:, None] * f - Y) ** 2).mean(axis=1)
     np.testing.assert_allclose(flow.objective, fit + 0.02 * penalty, atol=1e-12)

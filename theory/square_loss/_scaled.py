@@ -77,6 +77,12 @@ class ScaledNetwork:
         """The product of the scales."""
         return float(np.prod(s**self.powers)) if self.per_layer else float(s[0])
 
+    def balanced(self, rho: float) -> np.ndarray:
+        """Layer norms with the product rho and all ``rho_k^2 / d_k`` equal."""
+        d = np.array(self.degrees, dtype=float)
+        common = (np.log(rho) - 0.5 * float(d @ np.log(d))) / d.sum()
+        return np.exp(common) * np.sqrt(d)
+
     def norms(self, U: np.ndarray) -> np.ndarray:
         """Frobenius norms of the blocks."""
         return np.sqrt(np.add.reduceat(U * U, self._starts))

@@ -149,8 +149,7 @@ def _start(scaled: ScaledNetwork, theta0: ArrayLike | None, rho0: float | None, 
     rho = as_positive("rho0", rho0)
     if not scaled.per_layer:
         return np.append(U, rho)
-    common = (np.log(rho) - 0.5 * float(degrees @ np.log(degrees))) / degrees.sum()
-    return np.concatenate([U, np.exp(common) * np.sqrt(degrees)])
+    return np.concatenate([U, scaled.balanced(rho)])
 
 
 def _partial(

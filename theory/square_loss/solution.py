@@ -124,6 +124,21 @@ class RhoSolution:
         theta = self.flow.thetas[step] if self.t[step] == time else self.flow(time)
         return state_of(self.network, self.scaled, self.X, self.y, theta, self.lam)
 
+    def weights(self, t: float) -> np.ndarray:
+        """Weights theta (P) with the function rho f_V at time t: the layers' own norms, or balanced ones.
+
+        Under ``lagrange`` only the product of the norms is a state; they are made balanced, ``rho_k^2 / d_k`` equal.
+
+        Raises
+        ------
+        InvalidInput : t outside; rho = 0, where balanced layers are all zero.
+        """
+        state, parts = self.at(t), ScaledNetwork(self.network, per_layer=True)
+        if state.layer_norms is None and not state.rho > 0:
+            raise InvalidInput("rho is 0 at this time: the layers have no norms to be balanced.")
+        norms = parts.balanced(state.rho) if state.layer_norms is None else state.layer_norms
+        return state.V * parts.spread(norms)
+
     def rho_at(self, t: ArrayLike) -> np.ndarray:
         """The rho at times of any shape."""
         times = as_floats("t", t)
