@@ -43,7 +43,7 @@ def descend(
     singular values of W_L, ``logits`` (..., K) those of the logits.
     """
     torch = import_torch("depth-and-rank")
-    depth, B = as_count("depth", depth), len(lams) * starts
+    depth = as_count("depth", depth)
     draw = torch.Generator().manual_seed(seed)
     sizes = [K, *[width] * depth, K]
     factors = []
@@ -98,7 +98,7 @@ def large_values(s: np.ndarray) -> np.ndarray:
 
 
 def stable_rank(s: np.ndarray) -> np.ndarray:
-    """sum s^2 / max s^2 of singular values (..., K); 0 for a zero matrix."""
+    """Squared norm over the largest square, ||s||^2 / max s^2 of singular values (..., K); 0 for a zero matrix."""
     squares = np.asarray(s, float) ** 2
     top = squares.max(axis=-1)
     return np.where(top > 1e-6, squares.sum(axis=-1) / np.maximum(top, 1e-300), 0.0)
