@@ -13,8 +13,6 @@ use, so ``import simulations.bridge`` does not import PyTorch.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from simulations.bridge.features import LastLayer, last_layer_features
     from simulations.bridge.flow import ModuleFlow, ModuleNetwork, flow_of
     from simulations.bridge.monitor import CollapseMonitor, MonitorRecord
-    from simulations.bridge.predict import Hypothesis, LayerEnergy, Measured, Prediction, measure, predict
+    from simulations.bridge.prediction import Hypothesis, LayerEnergy, Measured, Prediction, measure, predict
 
 _FILES = {
     "architecture": ("ReadNetwork", "read_architecture"),
@@ -32,7 +30,7 @@ _FILES = {
     "monitor": ("CollapseMonitor", "MonitorRecord"),
     "adapters": ("lightning_callback", "tensorboard_writer"),
     "agreement": ("Agreement", "Check", "Relative", "compare"),
-    "predict": ("Hypothesis", "LayerEnergy", "Measured", "Prediction", "measure", "predict"),
+    "prediction": ("Hypothesis", "LayerEnergy", "Measured", "Prediction", "measure", "predict"),
     "flow": ("ModuleFlow", "ModuleNetwork", "flow_of"),
 }
 _HOME = {name: file for file, names in _FILES.items() for name in names}
@@ -59,19 +57,6 @@ __all__ = [
     "read_architecture",
     "tensorboard_writer",
 ]
-
-
-class _Package(ModuleType):
-    """A package whose ``predict`` is the function, though a file has that name too."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # importing the file puts the module here under the function's name
-        if name in _HOME and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

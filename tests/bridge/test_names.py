@@ -15,12 +15,9 @@ def test_every_name_is_found_and_listed_once():
 
 
 def test_the_room_imports_nothing_heavy():
-    code = (
-        "import sys, simulations.bridge as bridge; print('torch' in sys.modules); import simulations.bridge.predict; "
-        "from simulations.bridge import predict; print(callable(predict))"
-    )
+    code = "import sys, simulations.bridge; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["False", "True"]
+    assert out.stdout.split() == ["False"]
 
 
 def test_a_missing_pytorch_is_one_sentence():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from simulations.bridge import measure, predict
 from simulations.bridge.agreement import compare
-from simulations.bridge.predict import measure, predict
 from theory._errors import InvalidInput, PreconditionError
 from theory.peeled import (
     DeepLinearModel,
