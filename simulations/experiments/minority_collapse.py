@@ -14,6 +14,7 @@ from simulations._output import plain
 from simulations.experiments import _minority_theory as theory
 from simulations.experiments._minority_networks import RARE as RARE_CLASSES
 from simulations.experiments._minority_networks import K, Setting, train_one
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
 
@@ -132,7 +133,9 @@ def _train_all(
         how = setting.plan(sampling, seed).to_json()
         kind = {key: getattr(setting, key) for key in ("inputs", "activation", "width", "frequent")}
         config = {"experiment": NAME, "version": VERSION, **kind, "rare": rare, "plan": how}
-        records[setting.name, rare, sampling, seed] = compute() if store is None else store.once(config, compute)
+        with one_thread():
+            record = compute() if store is None else store.once(config, compute)
+        records[setting.name, rare, sampling, seed] = record
     return records
 
 
@@ -210,7 +213,7 @@ def _curves(
 
 def _settings(settings: tuple[Setting, ...], quick: bool, seeds: int) -> dict[str, Any]:
     return {
-        "quick": quick, "version": VERSION, "seeds": seeds, "networks": [asdict(s) for s in settings],
+        "quick": quick, "version": VERSION, "seeds": seeds, "threads": 1, "networks": [asdict(s) for s in settings],
         "architecture": "one hidden layer, no biases, float32, PyTorch's default initialisation",
         "optimiser": "full-batch SGD, momentum 0.9, weight decay lam/2 ||theta||^2 on both layers, cross-entropy",
         "oversampling": "sampling='balanced' of the trainer: whole copies, so a full batch is the class-weighted loss",

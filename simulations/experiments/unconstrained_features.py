@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulations.experiments import _peeled_cases as cases
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
 from theory.peeled import merge_threshold
@@ -102,7 +103,7 @@ def run(
         source="theory.peeled: solve, merge_threshold, regularization_path",
     )  # fmt: skip
     settings = {
-        "quick": quick, "version": VERSION, "starts": starts, "dtype": "float64", "dimension": "K + 2",
+        "quick": quick, "version": VERSION, "starts": starts, "dtype": "float64", "threads": 1, "dimension": "K + 2",
         "start norms": "0.01, 0.3 and 1 times those of the optimum, directions Gaussian; a feature per sample",
         "optimiser": "torch.optim.SGD on objective / lam_Z with weight decay sqrt(lam_W/lam_H) and its inverse, step "
         "1/L at the curvature bound of the optimum's norms; momentum 0.9; sgd: four batches an epoch, shuffled, step "
@@ -134,7 +135,11 @@ class _Work:
 
         tell(0)
         full = {"experiment": NAME, "version": VERSION, **config}
-        record = compute(callback=tell) if self.store is None else self.store.once(full, lambda: compute(callback=tell))
+        with one_thread():
+            if self.store is None:
+                record = compute(callback=tell)
+            else:
+                record = self.store.once(full, lambda: compute(callback=tell))
         self.done += 1
         return record
 

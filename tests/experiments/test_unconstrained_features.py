@@ -122,6 +122,21 @@ def test_budgets_are_kept_and_starts_differ():
     assert (again.objective == found.objective).all()
 
 
+def test_threads_are_as_before():
+    import torch
+
+    from simulations.experiments._one_thread import one_thread
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError, match="1"), one_thread():
+            raise KeyError(torch.get_num_threads())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_merge_ratio_has_a_floor():
     W = np.array([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0]])
     assert descent.split(W, np.array([1, 2])) == 1.0
