@@ -221,7 +221,7 @@ def _notes(
             f"{row['largest s']:.3f} to {row['smallest s']:.3f} of its norm (frame {row['frame']:.3f}); the objective "
             f"is {100 * row['excess']:.3g} % above the optimum of free features."
         )
-        failing = sorted({text.split(":")[0] for r in runs for text in r["fails"]})
+        failing = sorted({_short(text) for r in runs for text in r["fails"]})
         if failing:
             notes.append(f"{s.name}: hypotheses of the prediction that fail: {'; '.join(failing)}.")
         if row["stationarity"] > STATIONARY:
@@ -234,6 +234,11 @@ def _notes(
         + f"; the order of NC2 is {'the same' if same else 'another one'}."
     )
     return notes
+
+
+def _short(statement: str) -> str:
+    """A hypothesis without its numbers and sources."""
+    return statement.split(":")[0].split(";")[0].split(" (")[0]
 
 
 def draw(result: ExperimentResult, figure: Figure) -> None:
