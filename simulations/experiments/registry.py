@@ -21,6 +21,10 @@ EXPERIMENTS = {
     "bounds-along-training": "certificates and measures against the true gap, epoch by epoch, random labels included",
     "dense-versus-convolutional": "on compositionally sparse targets sparse networks win, in error and in bound",
     "depth-and-rank": "with depth, training finds fewer large singular values than the simplex has",
+    "rho-dynamics": "rho(t), its rest point and margins under the square loss, with and without normalisation",
+    "low-rank": "weight decay and small batches bound the rank of trained weights; how loosely",
+    "sgd-noise": "under weight decay SGD never rests: its fluctuation by linear response, none for full batches",
+    "square-loss-collapse": "square loss and weight decay: collapse, equal margins, and their rate",
 }
 
 
