@@ -21,26 +21,25 @@ WIDTH = 16  # channels of each sparse layer
 LEARNERS = ("dense", "tree", "local", "convnet")
 TARGETS = ("aligned", "misaligned", "teacher")
 TEACHER = (D, 64, 2)
-HELD_OUT, BATCH = 4000, 64
+HELD_OUT, STEPS, BATCH = 4000, 1000, 64
 DELTA = 0.01  # of all certificates of a sample together
 SLOW = ("compression", "pac-bayes-kl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One network: which learner, on which target, with n samples, in how many steps; the seed is also the target's."""
+    """One network: which learner, on which target, with n samples; the seed is also that of the target."""
 
     target: str
     learner: str
     n: int
     seed: int
-    steps: int = 1000
 
     def plan(self) -> TrainingPlan:
         """The same for all learners."""
         from simulations.train import TrainingPlan
 
-        epochs = -(-self.steps * BATCH // self.n)
+        epochs = -(-STEPS * BATCH // self.n)
         return TrainingPlan(
             epochs=epochs, batch_size=BATCH, learning_rate=0.1, momentum=0.9, weight_decay=1e-4, schedule="cosine",
             evaluate_every=epochs, seed=self.seed,

@@ -28,7 +28,6 @@ SPARSE = tuple(name for name in LEARNERS if name != "dense")
 EXACT = ("tree", "local")  # every tap stays inside the map, so that the predicted ratio is a theorem
 DEFAULT = {"aligned": (128, 256, 512, 1024, 2048), "misaligned": (128, 512, 2048), "teacher": (128, 512, 2048)}
 QUICK = {"aligned": (256, 1024), "misaligned": (1024,)}
-STEPS, QUICK_STEPS = 1000, 500
 ERROR = 0.01
 GRID = 0.05
 WHY = {
@@ -60,7 +59,7 @@ def run(
     grid: dict[str, tuple[int, ...]] = dict(QUICK if quick else DEFAULT)
     seeds = (1 if quick else 3) if seeds is None else seeds
     jobs = [
-        Job(target=target, learner=learner, n=n, seed=seed, steps=QUICK_STEPS if quick else STEPS)
+        Job(target=target, learner=learner, n=n, seed=seed)
         for target, sizes in grid.items() for n in sizes for learner in LEARNERS for seed in range(seeds)
     ]  # fmt: skip
     records = _train_all(jobs, store, callback)
@@ -177,7 +176,6 @@ def _table(records: Records, grid: dict[str, tuple[int, ...]], seeds: int) -> li
 
 
 def _settings(quick: bool, seeds: int, grid: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    steps = QUICK_STEPS if quick else STEPS
     plan = Job(target="aligned", learner="dense", n=128, seed=0).plan()
     return {
         "quick": quick, "version": VERSION, "seeds": seeds, "n": {key: list(value) for key, value in grid.items()},
@@ -192,7 +190,7 @@ def _settings(quick: bool, seeds: int, grid: dict[str, tuple[int, ...]]) -> dict
         f"2, {networks.WIDTH} channels, shared; local: the same connections, not shared; dense: as many units a layer, "
         "all connected; convnet: kernel 3, stride 2",
         "optimiser": f"SGD, batches of {plan.batch_size}, learning rate {plan.learning_rate:g} falling by a cosine, "
-        f"momentum {plan.momentum:g}, weight decay {plan.weight_decay:g}, cross-entropy, about {steps} steps for every "
+        f"momentum {plan.momentum:g}, weight decay {plan.weight_decay:g}, cross-entropy, about {networks.STEPS} steps for every "
         "n: the same for all learners",
         "held out": networks.HELD_OUT,
         "certificates": f"at {networks.DELTA:g} / (number of certificates), without {', '.join(networks.SLOW)}",
