@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -109,7 +110,8 @@ def train_one(setting: Setting, seed: int, *, callback: Callable[[int], None] | 
 
     ``epoch`` and ``nc1`` ... ``nc4``, ``error``, ``loss`` along training; ``first_zero_error``; at the end
     ``quantities`` (those of ``simulations.bridge.measure`` with lam, and NC3, NC4), ``lam_H`` and ``stationarity``,
-    |1 + mean <l', W h> / (lam ||W||^2)|; ``fails``, the hypotheses of the prediction that do not hold.
+    |1 + mean <l', W h> / (lam ||W||^2)| in training mode; ``training_loss``, the loss there (batch normalisation makes
+    it another one); ``fails``, the hypotheses of the prediction that do not hold in evaluation.
     """
     from simulations.bridge import CollapseMonitor, predict
     from simulations.bridge._quantities import listed
@@ -133,7 +135,7 @@ def train_one(setting: Setting, seed: int, *, callback: Callable[[int], None] | 
     found = prediction.measured
     assert found is not None and found.metrics is not None
     records = [record for record in monitor.records if record.metrics is not None]
-    decay = setting.lam * found.weight_energy
+    slope, training_loss = in_training(run.model, data, setting.batch_size or len(data.X))
     return {
         "epoch": [r.epoch for r in records], "error": [r.error for r in records],
         "loss": [r.cross_entropy for r in records],
@@ -147,6 +149,24 @@ def train_one(setting: Setting, seed: int, *, callback: Callable[[int], None] | 
         "first_zero_error": run.first_zero_error, "final_error": found.error,
         "lam_H": found.feature_penalty(setting.lam),
         "quantities": listed(found.quantities) | {"nc3": found.metrics.nc3_papyan, "nc4": found.metrics.nc4},
-        "stationarity": abs(1 - found.slope / decay), "model": prediction.name,
+        "stationarity": abs(1 - slope / (setting.lam * found.weight_energy)), "training_loss": training_loss,
+        "model": prediction.name,
         "fails": [h.statement for h in prediction.fails()], "seconds": run.seconds,
     }  # fmt: skip
+
+
+def in_training(model: torch.nn.Module, data: Dataset, batch_size: int) -> tuple[float, float]:
+    """- mean <l'(z_i), z_i> and mean loss over batches in the mode and at the batch size of training, on a copy."""
+    import torch
+
+    net, y = copy.deepcopy(model).train(), torch.as_tensor(data.y)
+    X = torch.as_tensor(data.X, dtype=next(net.parameters()).dtype)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    slope = loss = 0.0
+    with torch.no_grad():
+        for batch in order.split(batch_size):
+            logits = net(X[batch]).double()
+            wrong = torch.softmax(logits, dim=1) - torch.nn.functional.one_hot(y[batch], logits.shape[1])
+            slope -= float((wrong * logits).sum()) / len(y)
+            loss += float(torch.nn.functional.cross_entropy(logits, y[batch], reduction="sum")) / len(y)
+    return slope, loss
