@@ -11,6 +11,7 @@ Subpackages load on first use, so ``import theory`` costs nothing:
 ``architecture``  feed-forward graphs: shapes, evaluation, normalisations folded away
 ``norms``      operator norms with a proof: matrices, convolutions, layers, paths
 ``bounds``     generalization bounds of a trained network, numeric and symbolic
+``complexity`` how much of a network's performance simpler classifiers explain
 ``plots``      figures of the above
 """
 
@@ -25,7 +26,8 @@ from theory._errors import InvalidInput, NotConverged, PreconditionError, Theory
 __version__ = "0.1.0"
 
 _SUBPACKAGES = (
-    "architecture", "bounds", "collapse", "flow", "frames", "norms", "peeled", "plots", "square_loss", "symbolic",
+    "architecture", "bounds", "collapse", "complexity", "flow", "frames", "norms", "peeled", "plots", "square_loss",
+    "symbolic",
 )  # fmt: skip
 __all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
 
