@@ -186,6 +186,20 @@ def test_a_layer_norm_at_zero_stops_weight_normalisation():
     np.testing.assert_allclose(flow.layer_norms[-1] ** 2 @ [-1, 1], 1 - 0.01, atol=1e-9)
 
 
+def test_one_weight_passes_zero_in_every_form():
+    # w from 0.5 to -1: the weight itself, and rho reflected, give the same rho and the same V
+    flows = [
+        integrate_rho(fully_connected((1, 1)), ([[-1.0]], [1.0]), rho0=0.5, V0=[1.0], normalisation=name, until=4.0,
+                      at_zero="reflect", rtol=1e-12)
+        for name in NORMALISATIONS
+    ]  # fmt: skip
+    for flow in flows:
+        np.testing.assert_allclose(flow.rho, abs(0.5 * np.exp(-2 * flow.t) + np.expm1(-2 * flow.t)), atol=1e-11)
+        assert flow.V[0, 0] == 1 and flow.V[-1, 0] == -1
+        assert flow.layer_norms is None or (flow.layer_norms[:, 0] == flow.rho).all()
+    assert [len(flow.zero_crossings) for flow in flows] == [1, 1, 0]  # a weight may pass zero: nothing to reflect
+
+
 def test_stationary_end_and_dense_evaluation():
     net = fully_connected((4, 5, 1), activation="linear")
     flow = integrate_rho(net, (X, Y), lam=0.1, rho0=0.3, V0=unit_layers(net, 4), at_zero="reflect")
