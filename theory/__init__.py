@@ -27,8 +27,8 @@ from theory._errors import InvalidInput, NotConverged, PreconditionError, Theory
 __version__ = "0.1.0"
 
 _SUBPACKAGES = (
-    "architecture", "bounds", "collapse", "complexity", "flow", "frames", "kernels", "norms", "peeled", "plots", "square_loss",
-    "symbolic",
+    "architecture", "bounds", "collapse", "complexity", "flow", "frames", "kernels", "norms", "peeled", "plots",
+    "square_loss", "symbolic",
 )  # fmt: skip
 __all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
 
