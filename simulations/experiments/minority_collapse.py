@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "minority-collapse"
 CLAIM = EXPERIMENTS[NAME]
-VERSION = 2
+VERSION, CURVES = 2, 1  # of the networks' and of the theory's records in the store
 SAMPLINGS = ("shuffle", "balanced")
 MERGED = 0.05  # a merge ratio below this counts as merged
 STATIONARY = 0.05  # relative gradient in the classifier
@@ -197,7 +197,7 @@ def _curves(
     def compute() -> dict[str, Any]:
         return theory.fine_curves(s, s.ratios, means, points)
 
-    config = {"experiment": NAME, "version": VERSION, "theory": asdict(s), "points": points, "means": plain(means)}
+    config = {"experiment": NAME, "theory": asdict(s), "curves": CURVES, "points": points, "means": plain(means)}
     fine = compute() if store is None else store.once(config, compute)
     out = {f"{s.name} | fine {key}": np.array(values, float) for key, values in fine.items()}
     for sampling, (found, told) in numbers.items():

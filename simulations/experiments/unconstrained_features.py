@@ -265,8 +265,10 @@ def _notes(table: list[dict[str, Any]], curves: dict[str, np.ndarray]) -> list[s
         open_points = (curves[name] > STATIONARY).any(axis=1)
         if open_points.any():
             where = ", ".join(f"{x:.5g}" for x in curves["lam_Z"][open_points])
-            notes.append(f"Path with the {what}: not stationary at lam_Z = {where} (drawn open, not compared); at a "
-                         "threshold descent slows from geometric to a power of the steps.")  # fmt: skip
+            notes.append(
+                f"Path with the {what}: not stationary at lam_Z = {where} (drawn open, not compared); where a singular "
+                "value of the optimum reaches zero, descent slows to a power of the steps."
+            )
     deep, best = curves["deep excess"], curves["deep optimum"]
     below = (best > 0)[:, None] & (deep > 1e-6)
     notes.append(f"Depth {DEPTH}: {int((deep <= 1e-6).sum())} of {deep.size} descents reach the global optimum; "
@@ -290,7 +292,8 @@ def draw(result: ExperimentResult, figure: Figure) -> None:
         xlabel=r"$\lambda_Z = \sqrt{\lambda_W \lambda_H}$", title="cross-entropy: groups merge",
         ylabel=r"merge ratio  $\|w_k - w_{k'}\|\,/\,\max\|w\|$",
     )  # fmt: skip
-    middle.legend(frameon=False, fontsize=8, title=r"dotted: $\sqrt{n}/N$", title_fontsize=8)
+    middle.legend(frameon=False, fontsize=8, title=r"dotted: $\sqrt{n}/N$", title_fontsize=8, loc="center",
+                  bbox_to_anchor=(0.62, 0.45))  # fmt: skip
     right.plot(c["fine products"], np.where(c["fine branch"] > 0, c["fine branch"], np.nan), "0.55", lw=1, ls="--")
     optimum = np.where(c["fine products"] < 1, c["fine branch"], 0.0)
     right.plot(c["fine products"], optimum, "0.0", lw=1.2, label=f"depth {DEPTH}: certified optimum (dashed: local)")

@@ -137,6 +137,10 @@ def test_inputs_are_orthonormal_and_rare_classes_drawn_by_the_seed():
     assert np.flatnonzero(networks.data_of(DIGITS, 10, 3).counts == 10).tolist() == few.tolist()
 
 
+def test_penalty_on_free_inputs_is_known():
+    assert theory.known_penalty(RELU) == pytest.approx(RELU.lam / 16) and theory.known_penalty(DIGITS) is None
+
+
 def test_relu_features_cost_what_their_pre_activations_cost():
     """The least ||W_1||^2 for given features on orthonormal inputs is ||H||^2 / c^2, for nonnegative ones too."""
     rng = np.random.default_rng(0)
