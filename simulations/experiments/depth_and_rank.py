@@ -85,9 +85,6 @@ def _measure(
         nets.append(tuple(choices["trial"].values()))
     models = [(part, K, L) for part in PARTS[:2] for K in K_values for L in DEPTHS]
     work = _Work(len(models) + len(nets) * seeds, store, callback)
-    theory = {
-        (K, L, lam): told(K, L, lam, lam / SCALE**2, 1) for K in K_values for L in DEPTHS for lam in choices["lams"]
-    }
     for part, K, L in models:
         activation = "identity" if part == PARTS[0] else "relu"
         config = {"part": part, "K": K, "L": L, "lams": choices["lams"], "scale": SCALE, **options}
@@ -97,7 +94,8 @@ def _measure(
         )  # fmt: skip
         for i, lam in enumerate(choices["lams"]):
             mine = {name: np.array(values[i], float) for name, values in record.items()}
-            cells.append({"part": part, "K": K, "L": L, "lam": lam, "told": [theory[K, L, lam]], **_ranks(mine)})
+            theory = [work.theory(K, L, lam, lam / SCALE**2, 1)]
+            cells.append({"part": part, "K": K, "L": L, "lam": lam, "told": theory, **_ranks(mine)})
     how = {"per_class": choices["per_class"], "epochs": choices["epochs"], "rate": RATE}
     for K, widths, lam in nets:
         records = []
@@ -108,7 +106,7 @@ def _measure(
             records.append(work(label, config, choices["epochs"], compute))
         mine = {name: np.array([r[name] for r in records], float) for name in records[0]}
         alive = [r["lam_H"] for r in records if r["lam_H"] is not None]
-        deep = [told(K, len(widths), lam, lam_H, choices["per_class"]) for lam_H in alive]
+        deep = [work.theory(K, len(widths), lam, lam_H, choices["per_class"]) for lam_H in alive]
         extra = {} if set(widths) == {choices["hidden"]} else {"widths": "-".join(map(str, widths))}
         cells.append({"part": "digits", "K": K, "L": len(widths), "lam": lam, "told": deep, **extra, **_ranks(mine)})
     return cells
@@ -137,6 +135,13 @@ class _Work:
         record = compute(callback=tell) if self.store is None else self.store.once(full, lambda: compute(callback=tell))
         self.done += 1
         return record
+
+    def theory(self, K: int, L: int, lam: float, lam_H: float, count: int) -> dict[str, Any]:
+        """What the model predicts, solved once."""
+        if self.store is None:
+            return told(K, L, lam, lam_H, count)
+        config = {"experiment": NAME, "version": VERSION, "model": [K, L, lam, lam_H, count]}
+        return self.store.once(config, lambda: told(K, L, lam, lam_H, count))
 
 
 def _theirs(cell: dict[str, Any], name: str) -> float:

@@ -26,7 +26,7 @@ def done(tmp_path_factory):
 
 
 def test_prediction_on_free_inputs_is_the_closed_form(done):
-    """Features a e_k, classifier b (I - 11^T/K): minimise log(1 + (K-1) e^-t) + lam_Z sqrt(n K (K-1)) t over t = a b."""
+    """Features a e_k, classifier b (I - 11^T/K), t = a b: log(1 + (K-1) e^-t) + lam_Z sqrt(n K (K-1)) t is least."""
     s = experiment.QUICK[0]
     K, n, lam_Z = 10, s.per_class, s.lam / 4
     q = lam_Z * np.sqrt(n * K * (K - 1))
