@@ -190,8 +190,8 @@ def _settings(quick: bool, seeds: int, grid: dict[str, tuple[int, ...]]) -> dict
         f"2, {networks.WIDTH} channels, shared; local: the same connections, not shared; dense: as many units a layer, "
         "all connected; convnet: kernel 3, stride 2",
         "optimiser": f"SGD, batches of {plan.batch_size}, learning rate {plan.learning_rate:g} falling by a cosine, "
-        f"momentum {plan.momentum:g}, weight decay {plan.weight_decay:g}, cross-entropy, about {networks.STEPS} steps for "
-        "every n: the same for all learners",
+        f"momentum {plan.momentum:g}, weight decay {plan.weight_decay:g}, cross-entropy, about {networks.STEPS} steps "
+        "for every n: the same for all learners",
         "held out": networks.HELD_OUT,
         "certificates": f"at {networks.DELTA:g} / (number of certificates), without {', '.join(networks.SLOW)}",
         "bound ratio": "complexity terms at each network's median margin: convolutional over frobenius of the same "
