@@ -108,7 +108,7 @@ def relu_kernels(
         raise InvalidInput(f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, but is {parametrisation!r}.")
     sizes = _sizes(parametrisation, widths, L, x.shape[1])
 
-    layer, on_both = inputs(x, z), []
+    layer, on_both = inputs(x, z), list[np.ndarray]()
     tangent = np.zeros((len(x), len(z)))
     for index in range(L):
         own = sizes[index] * layer.covariance + (s_b > 0) if sizes else None
