@@ -251,6 +251,18 @@ def test_refusals(change):
         integrate_rho(net, (X, Y), **({"rho0": 1.0, "V0": unit_layers(net, 0), "until": 1.0} | change))
 
 
+def test_targets_and_degenerate_outputs():
+    net = two_layer(4, 5)
+    with pytest.raises(InvalidInput, match="zero"):
+        integrate_rho(net, (X, 0 * Y), rho0=1.0, V0=unit_layers(net, 0), until=1.0)
+    # a network that is off on every sample has no outputs: rho only decays
+    dead = net.pack(W1=np.tile([-1.0, 0, 0, 0], (5, 1)) / 5**0.5, W2=np.ones((1, 5)) / 5**0.5)
+    flow = integrate_rho(net, ([[1.0, 0, 0, 0]], [1.0]), lam=0.1, rho0=1.0, V0=dead, until=2.0, rtol=1e-12)
+    assert flow.rho[-1] == pytest.approx(np.exp(-0.4), abs=1e-11) and flow.mu[-1] == flow.M[-1] == 0
+    free = integrate_rho(net, ([[1.0, 0, 0, 0]], [1.0]), rho0=1.0, V0=dead, until=2.0)
+    assert free.rho[-1] == 1 and np.isnan(free.rho_eq).all() and free.to_json()["rho_eq"] is None
+
+
 def test_biases_beyond_the_first_layer_are_refused():
     net = two_layer(4, 2, bias=True)
     with pytest.raises(PreconditionError, match="homogeneous"):

@@ -91,6 +91,17 @@ def test_a_matrix_of_fewer_updates_has_exact_rank():
     assert effective_ranks(W).numerical == 3
 
 
+def test_uses_per_example_are_counted():
+    # one update from zero kernels by one example that uses them twice: rank two, above a bound for one use
+    net, rng = convolutional((1, 12), (9,), 9, stride=3), np.random.default_rng(0)
+    theta = net.random_parameters(rng=rng)
+    G = net.views(net.vjp(theta, rng.standard_normal((1, 12)), np.ones((1, 1))))["W1"]
+    path = [np.zeros_like(G), -0.1 * G]
+    assert rank_certificate(path, step=0.1, lam=0.1, batch=1, uses=2).holds
+    assert not rank_certificate(path, step=0.1, lam=0.1, batch=1, uses=1).holds
+    assert rank_certificate(path, step=0.1, lam=0.1, batch=3, uses=2).rank.tolist() == [6]
+
+
 def test_rank_bound_is_the_least_number_of_updates():
     for eps, lam, step, ratio in ((0.1, 0.05, 0.5, 1.0), (0.01, 0.1, 0.2, 3.0), (0.25, 0.25, 1.0, 1.0)):
         q = 1 - 2 * lam * step
@@ -114,6 +125,7 @@ def test_effective_ranks_against_definitions_and_invariances():
     assert (scaled.stable, scaled.srank, scaled.numerical) == (pytest.approx(found.stable), 3, 4)
     one = effective_ranks(np.outer([1.0, 2.0], [1.0, 1.0, 1.0]))
     assert (one.stable, one.srank, one.numerical) == (pytest.approx(1), 1, 1) and one.entropy == pytest.approx(1)
+    assert effective_ranks(np.eye(10), delta=0.1).srank == 9  # a share met exactly, but for rounding
     equal = effective_ranks(np.eye(4), delta=0.5)
     assert (equal.stable, equal.srank, equal.entropy) == (4, 2, pytest.approx(4))
     kernels = rng.standard_normal((4, 2, 3, 3))

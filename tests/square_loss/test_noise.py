@@ -56,6 +56,14 @@ def test_witness_is_the_least_collinear_pair():
     assert abs(unit[i] @ unit[j]) == pytest.approx(found.cosine) == pytest.approx(abs(unit @ unit.T).min())
 
 
+def test_a_bias_counts_as_one_more_input():
+    net = two_layer(4, 3, bias="first")
+    found = common_fixed_point(net, (X, Y), net.random_parameters(rng=0), lam=0.1)
+    rows = np.hstack([X, np.ones((12, 1))])
+    unit = rows / np.linalg.norm(rows, axis=1)[:, None]
+    assert found.coherence == pytest.approx(np.linalg.eigvalsh(unit.T @ unit / 12)[-1], rel=1e-12)
+
+
 def test_collinear_data_have_a_common_fixed_point():
     # f = w x on inputs +-x with targets +-c: every sample has the same gradient, zero at w = c x / (x^2 + lam)
     lam, net = 0.3, fully_connected((2, 1))

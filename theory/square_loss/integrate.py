@@ -93,6 +93,8 @@ def integrate_rho(
     """
     began = time.perf_counter()
     X, y = _problem(network, data, MeanSquareLoss())
+    if not y.any():
+        raise InvalidInput("the targets are all zero: there is nothing to fit.")
     decay = as_real("lam", lam)
     if decay < 0:
         raise InvalidInput(f"lam must be at least 0, but is {decay:g}.")
