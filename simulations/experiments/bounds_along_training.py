@@ -207,15 +207,16 @@ def _settings(
         f"out; a random ReLU network {'-'.join(map(str, TEACHER))} on normal inputs, where bounds with a radius refuse",
         "random labels": "uniform, independent of everything: the error of every classifier is 1 - 1/K",
         "certificates": f"at {DELTA:g} / (number of certificates), reference = the initial weights; compression with "
-        "equidistant levels only, at the start and the end, pac-bayes-kl with 100 drawings; both are held against the error of the network that "
-        "they speak of (decoded; noisy)", "order of the certificates in the checks": names,
+        "equidistant levels only, at the start and the end, pac-bayes-kl with 100 drawings; both are "
+        "held against the error of the network that they speak of (decoded; noisy)",
+        "order of the certificates in the checks": names,
         "measures": "as their authors rank by them, divided by n (norms, pac-bayes, sharpness, cushions)",
         "gap": "error on held-out samples minus error on the sample; limits are Clopper-Pearson, 99 %",
         "exponents": "of the complexity term at the median margin of each trained network",
         "tau": "Kendall's tau-b between quantity and gap; in training: over epochs, mean over networks of true labels",
         "tolerances": WHY,
         "tuned": "batch size and step size in one trial before bounds were evaluated; epochs 128 and not 64, where "
-        "random labels of n = 320 were not fully learnt. Nothing else.",
+        "random labels of n = 320 were not fully learnt; for time, fewer epochs, drawings and widths than first.",
     }  # fmt: skip
 
 
