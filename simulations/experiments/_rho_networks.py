@@ -106,6 +106,16 @@ def run_trained(algorithm: str, lam: float, seed: int, steps: int) -> dict[str, 
     }  # fmt: skip
 
 
+def run_finer(lam: float, seed: int, steps: int, finer: int) -> dict[str, Any]:
+    """Its rho at the same times from gradient descent on plain weights with ``finer`` times smaller steps."""
+    data, net = data_of(seed), network()
+    wanted = [finer * k for k in looks(steps)]
+    run = descend(net, (data.X, class_targets(data.y, K)), MeanSquareLoss(), theta_of(module(seed)), step=STEP / finer,
+                  steps=finer * steps, weight_decay=2 * lam, record=wanted, limits=False)  # fmt: skip
+    rows = dict(zip(run.updates.tolist(), run.thetas, strict=True))
+    return {"at": [state(net, rows[k], data, lam).rho for k in wanted]}
+
+
 def orthogonal_problem() -> tuple[Network, np.ndarray, np.ndarray, float]:
     """Orthonormal inputs with signs, half of each: network, inputs, targets, and the least interpolating rho."""
     X, y = np.eye(ORTHOGONAL), np.resize([1.0, -1.0], ORTHOGONAL)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NAME = "rho-dynamics"
 CLAIM = EXPERIMENTS[NAME]
 VERSION = 1
+FINER = 8  # times smaller steps, where descent parts from the flow
 ALGORITHMS = ("lagrange", "none", "weight")
 NORMALISATIONS = ("lagrange", "weight-norm", "none")
 PATH = (0.02, "relative: descent leaves the flow by O(step), and the largest curvature times the step is about 0.05")
@@ -55,6 +56,7 @@ def run(
     parts = seeds * (len(lams) * 5 + len(least_lams) * len(scales) * 3)
     work = Work(NAME, VERSION, parts, store, callback)
     checks, table = Checks(), []
+    closer: list[str] = []
     curves: dict[str, np.ndarray] = {"time": networks.STEP * np.array(networks.looks(steps))}
 
     for lam in lams:
@@ -68,6 +70,8 @@ def run(
                 runs.append(work(f"training, {algorithm}, lam {lam:g}", {"trained": algorithm, **config},
                                  partial(networks.run_trained, algorithm, lam, seed, steps)))  # fmt: skip
             table += confront(checks, algorithm, lam, flows, runs)
+            if algorithm == "none":
+                closer += _finer(work, lam, flows, runs, steps)
             name = f"{algorithm} {lam:g}"
             curves[f"{name} | measured"] = np.array([r["at"] for r in runs])
             if flows:
@@ -110,7 +114,7 @@ def run(
         agreement=checks.agreement(),
         table=tuple(table),
         curves=curves,
-        notes=tuple(_notes(table, R)),
+        notes=tuple(_notes(table, R) + closer),
     )
 
 
@@ -142,6 +146,27 @@ def confront(
         row |= {"flow": _mean(f["at"][-1] for f in flows), "path deviation": max(paths),
                 "flow margin": _mean(f["least_margin"][-1] for f in flows)}  # fmt: skip
     return [row]
+
+
+def _finer(
+    work: Work, lam: float, flows: list[dict[str, Any]], runs: list[dict[str, Any]], steps: int
+) -> list[str]:  # fmt: skip
+    """Where descent parted from the flow: how far smaller steps part."""
+    notes = []
+    for seed, (flow, run) in enumerate(zip(flows, runs, strict=True)):
+        apart = abs(np.array(run["at"]) / flow["at"] - 1)
+        if apart.max() > PATH[0]:
+            config = {"finer": FINER, "lam": lam, "seed": seed, "steps": steps}
+            again = work(f"smaller steps, lam {lam:g}", config,
+                         partial(networks.run_finer, lam, seed, steps, FINER))  # fmt: skip
+            left = abs(np.array(again["at"]) / flow["at"] - 1).max()
+            when = networks.STEP * networks.looks(steps)[int(apart.argmax())]
+            notes.append(
+                f"plain weights, lam = {lam:g}, seed {seed}: rho(t) is {100 * apart.max():.2g} % off the flow at "
+                f"t = {when:.3g} and {100 * apart[-1]:.2g} % at the end; with steps {FINER} times smaller never more "
+                f"than {100 * left:.2g} %."
+            )
+    return notes
 
 
 def rest(algorithm: str, lam: float, run: dict[str, Any]) -> tuple[float, float]:
@@ -206,7 +231,8 @@ def _notes(table: list[dict[str, Any]], R: float) -> list[str]:
     rows = [row for row in table if row["what"] == "least rho"]
     for lam, scale in sorted({(row["weight decay"], row["start"]) for row in rows}):
         chosen = [row for row in rows if (row["weight decay"], row["start"]) == (lam, scale)]
-        nearest, quickest = (min(chosen, key=lambda row, k=key: row[k]) for key in ("flow excess", "settled at"))
+        nearest = min(chosen, key=lambda row: float(row["flow excess"]))
+        quickest = min(chosen, key=lambda row: float(row["settled at"]))
         each = ", ".join(f"{WORDS[row['normalisation']]} {row['flow excess']:.3g} (settled at t = "
                          f"{row['settled at']:.3g})" for row in chosen)  # fmt: skip
         notes.append(
@@ -260,11 +286,12 @@ def _excess(ax: Axes, result: ExperimentResult) -> None:
                   for key in ("weight decay", "excess of rho", "flow excess")}  # fmt: skip
         ticks = sorted(set(curves["weight decay"].tolist()))
         place = np.searchsorted(ticks, curves["weight decay"]) + 0.12 * (i - 1)
-        color, marker = ("k", "0.5", "0.7")[i], ("o", "^", "s")[i]
+        color, marker = ("k", "0.4", "0.6")[i], ("o", "", "s")[i]
         ax.plot(place, 100 * curves["flow excess"], "_", ms=13, mew=1.6, color=color)
         ax.plot(place, 100 * curves["excess of rho"], marker, ls="", ms=5, mfc="none", mec=color)
-        ax.plot([], [], marker, ls="", mfc="none", mec=color, label=WORDS[normalisation])
-    ax.plot([], [], "_", color="k", ms=13, mew=1.6, label="flow")
+        ax.plot([], [], "_", ms=13, mew=1.6, color=color, label=f"flow, {WORDS[normalisation]}")
+        if marker:
+            ax.plot([], [], marker, ls="", mfc="none", mec=color, label="trained")
     ax.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
     ax.set_xlabel(r"weight decay $\lambda$")
     ax.set_ylabel(r"$\rho$ above that of the best network (%)")

@@ -84,10 +84,14 @@ def run(
 def settings_of(quick: bool) -> list[Setting]:
     """All that are run."""
     if quick:
-        small = {"replicas": 40}
-        return [replace(s, **small) for s in (
-            replace(LINEAR, lam=0.0), LINEAR, SMOOTH, replace(SMOOTH, batch=8), replace(SMOOTH, sampling="shuffle"),
-            FULL)]  # type: ignore[arg-type]  # fmt: skip
+        chosen = (
+            replace(LINEAR, lam=0.0),
+            LINEAR,
+            SMOOTH,
+            replace(SMOOTH, batch=8),
+            replace(SMOOTH, sampling="shuffle"),
+        )
+        return [replace(s, replicas=40) for s in (*chosen, FULL)]
     return [
         *(replace(LINEAR, lam=lam) for lam in (0.0, 0.01, 0.03, 0.1)),
         *(replace(SMOOTH, batch=batch) for batch in (1, 2, 4, 8)),
