@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from simulations.cli import bounds, collapse_metrics, compare, demo, flow, inspect, norms, peel, threshold, validate
+from simulations.cli import (
+    bounds,
+    collapse_metrics,
+    compare,
+    demo,
+    flow,
+    inspect,
+    norms,
+    peel,
+    rho,
+    threshold,
+    validate,
+)
 from theory._errors import NotConverged, TheoryError
 
 app = typer.Typer(
@@ -26,6 +38,7 @@ app.command("flow")(flow.flow)
 app.command("bounds")(bounds.bounds)
 app.command("norms")(norms.norms)
 app.command("inspect")(inspect.inspect)
+app.command("rho")(rho.rho)
 app.command("validate")(validate.validate)
 app.command("demo")(demo.demo)
 

@@ -28,6 +28,7 @@ def test_help_names_every_subcommand():
         "bounds",
         "norms",
         "inspect",
+        "rho",
         "validate",
         "demo",
     ):
@@ -52,7 +53,19 @@ def test_help_is_quick():
 
 @pytest.mark.parametrize(
     "name",
-    ["peel", "threshold", "compare", "collapse-metrics", "flow", "bounds", "norms", "inspect", "validate", "demo"],
+    [
+        "peel",
+        "threshold",
+        "compare",
+        "collapse-metrics",
+        "flow",
+        "bounds",
+        "norms",
+        "inspect",
+        "rho",
+        "validate",
+        "demo",
+    ],
 )
 def test_help_of_each_subcommand_has_an_example(name):
     done = call(name, "--help")
