@@ -238,7 +238,8 @@ def _curves(found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
         key = key.replace(" | ", f" {c['widths']} | ", 1) if "widths" in c else key
         top = c["classifier"]
         size = np.maximum(np.linalg.norm(top, axis=-1, keepdims=True), 1e-12)
-        out[key + "large"], out[key + "spectrum"] = np.asarray(c["large"], float), top / size
+        out[key + "large"] = np.asarray(c["large"], float)
+        out[key + "spectrum"] = top / size if c["part"] == PARTS[2] else (top / size).mean(axis=0)
         if c["told"]:
             s = np.array([t["classifier"] for t in c["told"]])
             s = (s / np.maximum(np.linalg.norm(s, axis=1, keepdims=True), 1e-12)).mean(axis=0)
@@ -281,13 +282,14 @@ def _notes(found: list[dict[str, Any]]) -> list[str]:
             f"K > 3: {words}; nearest: {nearest}. In {100 * same_side(grid):.0f} % of the cells training leaves the "
             "frame just where the model does, or stays where it stays."
         )
-        K = max(c["K"] for c in grid)
-        by_depth = ", ".join(
-            f"{np.mean([c['large'].mean() for c in grid if c['K'] == K and c['L'] == L]):.1f}"
-            f" ({np.mean([_theirs(c, 'large') for c in grid if c['K'] == K and c['L'] == L]):.1f})"
-            for L in DEPTHS
-        )
-        notes.append(f"{part}: at K = {K} training finds {by_depth} large values at L = 1 to 4 (model in brackets).")
+        for K in sorted({c["K"] for c in grid}):
+            at = [[c for c in grid if (c["K"], c["L"]) == (K, L)] for L in DEPTHS]
+            mean = [(np.mean([c["large"].mean() for c in a]), np.mean([_theirs(c, "large") for c in a])) for a in at]
+            words = ", ".join(f"{mine:.1f} ({theirs:.1f})" for mine, theirs in mean)
+            notes.append(f"{part}: at K = {K} training finds {words} large values at L = 1 to 4 (model in brackets).")
+        dead = sum(int((c["large"] == 0).sum()) for c in grid)
+        if dead:
+            notes.append(f"{part}: {dead} of {sum(len(c['large']) for c in grid)} runs fell to zero weights.")
         late = [c for c in cells if np.median(c["gradient"]) > 0.1]
         if late:
             notes.append(
@@ -329,7 +331,7 @@ def draw(result: ExperimentResult, figure: Figure) -> None:
         if i == 0:
             ax.set_ylabel(r"singular values above $\sigma_1/2$")
         if i == 2:
-            ax.legend(frameon=False, fontsize=8, loc="upper right")
+            ax.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
     K, lam = max(K_values), min(choices["decays"])
     for j, L in enumerate(DEPTHS):
         ax = figure.add_subplot(grid[1, 3 * j : 3 * j + 3])
@@ -360,7 +362,9 @@ def _ranks_panel(ax: Axes, curves: dict[str, np.ndarray], part: str, K_values: l
                            [r.max() - m for m, r in zip(mean, runs, strict=True)]])  # fmt: skip
         ax.errorbar(x + 0.06 * (i - 1), mean, yerr=spread, fmt=marker, ms=5, mfc=grey, mec="k", mew=0.6, ecolor="0.4",
                     elinewidth=0.8, capsize=2, label=f"$K$ = {K}", zorder=3)  # fmt: skip
-    ax.set_ylim(0, max(K_values) + 0.2)
+    ax.plot([], [], "k-", lw=1.3, label="deep linear model")
+    ax.plot([], [], "k:", lw=0.7, label="simplex frame, $K - 1$")
+    ax.set_ylim(0, max(K_values) + 2.5)
 
 
 def _spectrum_panel(ax: Axes, curves: dict[str, np.ndarray], K: int, L: int, lam: float) -> None:
