@@ -230,7 +230,8 @@ def _settings(settings: tuple[Setting, ...], quick: bool, seeds: int) -> dict[st
 
 
 def _notes(settings: tuple[Setting, ...], curves: dict[str, np.ndarray], table: list[dict[str, Any]]) -> list[str]:
-    notes = []
+    sure = 2 * len(settings)
+    notes = [f"Of the checks, {sure} must hold of any network: its objective is not below the certified optimum."]
     for s in settings:
         get = {key.split(" | ")[1]: value for key, value in curves.items() if key.startswith(f"{s.name} | ")}
         ratio, told = get["shuffle merge_ratio"], get["shuffle told"]
