@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,14 @@ def read(path: Path, mark: str) -> dict[str, Any] | None:
             raise InvalidInput(f"the checkpoint's folder {str(path.parent)!r} does not exist.")
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load does not look at the checksums
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # of a file that is something else torch may raise almost anything
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InvalidInput(f"{str(path)!r} is not a checkpoint of a training run; name another file or remove it.")
-    if content["identity"] != mark:
+    if content.get("identity") != mark:
         raise InvalidInput(
             f"the checkpoint {str(path)!r} belongs to another plan, network or data set; remove it or name another."
         )

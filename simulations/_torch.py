@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from theory._errors import InvalidInput, PreconditionError
@@ -19,6 +20,42 @@ def import_torch(what: str) -> Any:
     except ImportError:
         raise PreconditionError(f"{what} needs PyTorch: pip install 'deep-classifier-theory[torch]'.") from None
     return torch
+
+
+def check_values(module: Any) -> None:
+    """Refuse a module whose parameters or buffers are not arrays of real numbers.
+
+    Raises
+    ------
+    InvalidInput : lazy, on the meta device, complex or quantised.
+    """
+    torch = import_torch("a network")
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
+            raise InvalidInput(f"{name!r} has no values yet (lazy or on the meta device): initialise the module first.")
+        if tensor.is_complex() or tensor.is_quantized:
+            raise InvalidInput(f"{name!r} is {tensor.dtype}, but real floating-point parameters are wanted.")
+
+
+def deep_copy(module: Any, memo: dict[int, Any] | None = None) -> Any:
+    """A deep copy of a module; ``memo`` as in ``copy.deepcopy``.
+
+    Raises
+    ------
+    InvalidInput : it cannot be copied.
+    """
+    torch = import_torch("a network")
+    memo = {} if memo is None else memo
+    for part in module.modules():
+        for value in vars(part).values():
+            # the weight that an old-style normalisation left behind has a graph, which deepcopy refuses
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # a module's own code runs here
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InvalidInput(f"the module cannot be copied: {reason}.") from error
 
 
 def as_dtype(value: Any) -> Any:

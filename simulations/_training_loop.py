@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from simulations import _checkpoint
 from simulations._progress import Progress
-from simulations._torch import as_device
+from simulations._torch import as_device, check_values, deep_copy
 from simulations._training_record import TrainingPlan, TrainingRow, TrainingRun
 from simulations._training_steps import Stream, batches, loss_of, measured, noisy_labels, steps_per_epoch, stream_seed
 from simulations.data.dataset import Dataset
@@ -187,16 +186,19 @@ class Loop:
 
         Raises
         ------
-        InvalidInput : it raises on them, or does not give one number for each class.
+        InvalidInput : it raises on them, changes them, or does not give one number for each class.
         """
         shape, K = tuple(self.X.shape[1:]), self.data.num_classes
         self.model.eval()
+        samples = self.X[:2].clone()
         try:
             with torch.no_grad(), self.stream.drawn():
-                outputs = self.model(self.X[:2])
+                outputs = self.model(samples)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise InvalidInput(f"the network does not take samples of shape {shape}: {_first_line(error)}.") from error
-        wanted = (len(self.X[:2]), K)
+        if not torch.equal(samples, self.X[:2]):
+            raise InvalidInput("the network changes its inputs in place, which would change the data of later epochs.")
+        wanted = (len(samples), K)
         if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != wanted:
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
             raise InvalidInput(f"the network must give {K} numbers a sample, shape {wanted} for two, but gives {got}.")
@@ -213,12 +215,10 @@ def _own(model: Any, plan: TrainingPlan, device: torch.device) -> torch.nn.Modul
             model = model(plan.seed)
         if not isinstance(model, torch.nn.Module):
             raise InvalidInput(f"the builder must return a torch.nn.Module, but returned a {type(model).__name__}.")
-    try:
-        own = copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise InvalidInput(
-            f"the network cannot be copied: {_first_line(error)}; give a function that builds it."
-        ) from error
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InvalidInput("the network is TorchScript, which cannot be copied for training: give the Python module.")
+    check_values(model)
+    own = deep_copy(model)
     if plan.normalisation == "weight":
         for module in own.modules():
             if isinstance(module, NORMALISED) and not parametrize.is_parametrized(module, "weight"):

@@ -63,8 +63,8 @@ def train(
     Raises
     ------
     NotConverged : the loss is no longer finite (looked for after each epoch); ``partial`` is the run so far.
-    InvalidInput : a network that cannot be copied, or does not map these samples to K outputs; a checkpoint of another
-        run. PreconditionError : no PyTorch, or not the device that the plan names.
+    InvalidInput : a network that cannot be copied, changes its inputs in place, or does not map these samples to K
+        outputs; a checkpoint of another run. PreconditionError : no PyTorch, or not the device that the plan names.
 
     Notes
     -----

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from simulations._torch import deep_copy
 from simulations.bridge._flow_module import ModuleNetwork
 from simulations.bridge._flow_translate import operations
 from simulations.bridge._modules import private_copy
@@ -37,14 +37,7 @@ def arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def copied(module: nn.Module, notes: list[str]) -> nn.Module:
     """A copy without the user's hooks, which would run, and see, every evaluation."""
-    tensors = [v for part in module.modules() for v in vars(part).values() if isinstance(v, torch.Tensor)]
-    # the weight that an old-style normalisation left behind has a graph, which deepcopy refuses
-    memo = {id(v): v.detach().clone() for v in tensors if v.grad_fn is not None}
-    try:
-        made = copy.deepcopy(module, memo)
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InvalidInput(f"the module cannot be copied: {reason}.") from None
+    made = deep_copy(module)
     dropped = 0
     for part in made.modules():
         for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from simulations._torch import check_values, deep_copy
 from theory._errors import InvalidInput
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -39,14 +39,7 @@ def private_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
             memo[id(hooks)] = kept
             if name.startswith("_forward") and len(kept) < len(hooks):
                 hooked.append(path or "the module itself")
-        for value in vars(part).values():
-            # the weight that an old-style normalisation left behind has a graph, which deepcopy refuses
-            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
-                memo[id(value)] = value.detach().clone()
-    try:
-        twin = copy.deepcopy(module, memo)
-    except Exception as error:
-        raise InvalidInput(f"the module cannot be copied: {first_line(error)}.") from error
+    twin = deep_copy(module, memo)
     twin.eval()
     twin.to(device="cpu", dtype=torch.float64)
     for part in twin.modules():
@@ -111,11 +104,7 @@ def _refuse(module: nn.Module) -> None:
         own = getattr(replaced, "__self__", None) is part
         if replaced is not None and not own and not type(part).__module__.startswith(("torch.export", "torch.fx")):
             raise InvalidInput(f"the forward of {where} was replaced by a function, which may not belong to a copy.")
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        if nn.parameter.is_lazy(tensor) or tensor.is_meta:
-            raise InvalidInput(f"{name!r} has no values yet (lazy or on the meta device): initialise the module first.")
-        if tensor.is_complex() or tensor.is_quantized:
-            raise InvalidInput(f"{name!r} is {tensor.dtype}, but real floating-point parameters are wanted.")
+    check_values(module)
 
 
 def first_line(error: BaseException) -> str:

@@ -273,6 +273,30 @@ class Uncopied(nn.Module):
         raise RuntimeError("Only Tensors created explicitly by the user support the deepcopy protocol.")
 
 
+class Doubles(nn.Linear):
+    def forward(self, x):
+        x *= 2
+        return super().forward(x)
+
+
+def older():
+    return nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_older_weight_normalisation_is_copied_and_trained():
+    torch.manual_seed(0)
+    net = older()
+    held = copy.deepcopy(net.state_dict())
+    run = train(net, BLOBS, plan_of())
+    assert run.loss[-1] < run.loss[0]
+    assert all(torch.equal(value, held[name]) for name, value in net.state_dict().items())
+    layer = run.model[0]
+    normalised = layer.weight_g * layer.weight_v / layer.weight_v.norm(dim=1, keepdim=True)
+    X = torch.tensor(BLOBS.X)
+    torch.testing.assert_close(run.model(X), X @ normalised.T + layer.bias)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -298,9 +322,14 @@ class Uncopied(nn.Module):
         (lambda: train(nn.Flatten(), gaussians(3, 5, 3, 1.0), plan_of()), "no parameter to train"),
         (lambda: train(noisy_network(), BLOBS, plan_of(batch_size=59)), "another batch_size may help"),
         (lambda: train(Uncopied(), BLOBS, plan_of()), "cannot be copied"),
+        (lambda: train(Doubles(4, 3), BLOBS, plan_of()), "changes its inputs in place"),
+        (lambda: train(nn.Linear(4, 3, device="meta"), BLOBS, plan_of()), "has no values yet"),
+        (lambda: train(nn.Linear(4, 3, dtype=torch.complex64), BLOBS, plan_of()), "real floating-point parameters"),
+        (lambda: train(torch.jit.script(linear()), BLOBS, plan_of()), "is TorchScript"),
         (lambda: train(linear(), BLOBS, plan_of(), checkpoint_every=0), "checkpoint_every must be at least 1"),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_bad_input_is_one_sentence(call, said):
     with pytest.raises(InvalidInput) as error:
         call()

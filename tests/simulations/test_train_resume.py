@@ -135,3 +135,17 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
         train(linear(), BLOBS, plan_of(), checkpoint=path)
     with pytest.raises(InvalidInput, match="does not exist"):
         train(linear(), BLOBS, plan_of(), checkpoint=tmp_path / "no" / "run.pt")
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "run.pt"
+    run = train(linear(), BLOBS, plan_of(), checkpoint=path)
+    content = path.read_bytes()
+    weight = run.model.state_dict()["classifier.weight"].numpy().tobytes()
+    at = content.index(weight) + 3  # the sign and exponent of a weight
+    path.write_bytes(content[:at] + bytes([content[at] ^ 0x80]) + content[at + 1 :])
+    with pytest.raises(InvalidInput, match="is not a checkpoint of a training run"):
+        train(linear(), BLOBS, plan_of(), checkpoint=path)
+    torch.save({"format": "training run 1"}, path)
+    with pytest.raises(InvalidInput, match="belongs to another plan, network or data set"):
+        train(linear(), BLOBS, plan_of(), checkpoint=path)
