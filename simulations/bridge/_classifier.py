@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,25 @@ _SAMPLES = 16  # of the first batch, on which layers are compared
 # Outputs may differ from W h + b by this share of the largest: half-precision modules round at 1e-3.
 _AFFINE = 1e-2
 _ROUNDING = 1e-5
+_FORMS: dict[str, Callable[[Any], Any]] = {
+    "its output is the module's output": lambda z: z,
+    "the log-softmax of its output is the module's output": lambda z: torch.log_softmax(z, 1),
+    "the softmax of its output is the module's output": lambda z: torch.softmax(z, 1),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The classifier: its dotted path, the module, why it was taken, and the paths of all modules in running order."""
+    """The classifier: its dotted path, the module, why it was taken, the paths of all modules in running order.
+
+    ``notes`` says where its outputs are not the module's.
+    """
 
     name: str
     layer: nn.Module
     reason: str
     order: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +56,13 @@ def find_classifier(module: nn.Module, inputs: Any, layer: str | nn.Module = "au
 
     Raises
     ------
-    InvalidInput : no such layer, one without a weight matrix, one that runs not once but never or several times;
-        for ``auto``, no layer or an output that is no tensor.
+    InvalidInput : a module that does not run on these inputs; no such layer, one without a weight matrix, one that
+        runs not once but never or several times; for ``auto``, no layer or an output that is no tensor.
     PreconditionError : the module's outputs are not finite.
     """
     wanted = None if isinstance(layer, str) and layer == "auto" else _named(module, layer)
     calls, order, output = _run(module, inputs[:_SAMPLES])
+    notes: tuple[str, ...] = ()
     if wanted is None:
         call, reason = _automatic(calls, output)
     else:
@@ -63,19 +74,22 @@ def find_classifier(module: nn.Module, inputs: Any, layer: str | nn.Module = "au
                 f"layers that can be named: {_some(calls)}."
             )
         call, reason = own[-1], "named by the caller"
+        if isinstance(output, torch.Tensor) and not _form(call, as_rows(output)):
+            notes = (f"margins, errors and losses are those of {name!r}, whose outputs are not the module's.",)
     times = sum(other.layer is call.layer for other in calls)
     if times > 1:
         raise InvalidInput(
             f"layer {call.path!r} runs {times} times in one forward, so its features are ambiguous; name another."
         )
     _check_affine(call)
-    return Found(name=call.path, layer=call.layer, reason=reason, order=order)
+    return Found(name=call.path, layer=call.layer, reason=reason, order=order, notes=notes)
 
 
 def matrix_and_bias(layer: nn.Module) -> tuple[Any, Any]:
     """Weight as a (K, d) tensor and bias (K,) or None of a linear layer or a convolution of one pixel."""
+    weight: Any = layer.weight
     bias = getattr(layer, "bias", None)
-    return layer.weight.detach().flatten(1), bias.detach() if isinstance(bias, torch.Tensor) else None
+    return weight.detach().flatten(1), bias.detach() if isinstance(bias, torch.Tensor) else None
 
 
 def as_rows(tensor: Any) -> Any:
@@ -126,7 +140,13 @@ def _run(module: nn.Module, inputs: Any) -> tuple[list[_Call], tuple[str, ...], 
         if not isinstance(part, torch.jit.ScriptModule):
             handles.append(part.register_forward_hook(note, with_kwargs=True))
     try:
-        output = module(inputs)
+        output = module(inputs.clone())  # the forward may work in place
+    except RuntimeError as error:  # what torch raises where shapes or types do not meet
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        kind = str(inputs.dtype).removeprefix("torch.")
+        raise InvalidInput(
+            f"the module does not run on inputs of shape {tuple(inputs.shape)}, {kind}: {reason}."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -144,20 +164,22 @@ def _automatic(calls: list[_Call], output: Any) -> tuple[_Call, str]:
     if not torch.isfinite(output).all():
         raise PreconditionError("the module's outputs must be finite, but contain NaN or infinity.")
     output = as_rows(output)
-    forms = {
-        "its output is the module's output": lambda z: z,
-        "the log-softmax of its output is the module's output": lambda z: torch.log_softmax(z, 1),
-        "the softmax of its output is the module's output": lambda z: torch.softmax(z, 1),
-    }
-    for reason, form in forms.items():
+    for form in _FORMS:
         for call in reversed(calls):
-            logits = as_rows(call.logits)
-            if logits.shape == output.shape and logits.ndim == 2 and _equal(form(logits), output):
-                return call, f"the last layer with a weight matrix; {reason}"
+            if _form(call, output, (form,)):
+                return call, f"the last layer with a weight matrix; {form}"
     raise InvalidInput(
         "no layer with a weight matrix puts out the module's output, so which one classifies cannot be told: "
         f"name it, layer='...'; layers that can be named: {_some(calls)}."
     )
+
+
+def _form(call: _Call, output: Any, forms: Iterable[str] = _FORMS) -> str | None:
+    """How the module's output (n, K) comes from that of a layer; None where it does otherwise."""
+    logits = as_rows(call.logits)
+    if logits.shape != output.shape or logits.ndim != 2:
+        return None
+    return next((form for form in forms if _equal(_FORMS[form](logits), output)), None)
 
 
 def _equal(first: Any, second: Any) -> bool:

@@ -25,8 +25,11 @@ class LayerEnergy:
     has_bias : whether it has a bias that is not zero.
     follows_linearly : whether its input is the output of the weight layer before it, on the first batch.
     homogeneity_defect : ||f(2 W_l) - 2 f|| / ||2 f|| on the first samples; NaN where the weight is no parameter.
-    is_parameter : whether the weight itself is what the optimiser decays (not so with a reparametrisation).
-    parameters_below : how many parameters the module has besides those of this layer and of the later ones.
+    smallest_input : least entry of what enters it; 0 or more behind a ReLU.
+    is_parameter : whether the weight itself is what the optimiser decays (not so where it is frozen, or with a
+        reparametrisation).
+    parameters_below : how many parameters are trained besides those of this layer and of the later ones; where
+        everything is frozen, how many there are.
     """
 
     name: str
@@ -36,6 +39,7 @@ class LayerEnergy:
     has_bias: bool
     follows_linearly: bool
     homogeneity_defect: float
+    smallest_input: float
     is_parameter: bool
     parameters_below: int
 
@@ -52,7 +56,6 @@ class Measured:
     class_energy : (K,) mean ||h||^2 per class.
     loss, error : mean loss and share of misclassified samples.
     slope : - mean over samples of <loss'(z_i), W h_i>; lam ||W||^2 at a stationary point with decay lam.
-    smallest_feature : least entry of a feature; 0 or more behind a ReLU.
     metrics : NC1-NC4, or None where all class means coincide.
     quantities : under the names of ``Prediction.quantities``.
     notes : what was assumed.
@@ -68,10 +71,14 @@ class Measured:
     loss: float
     error: float
     slope: float
-    smallest_feature: float
     metrics: CollapseMetrics | None
     quantities: dict[str, float | np.ndarray]
     notes: tuple[str, ...]
+
+    @property
+    def smallest_feature(self) -> float:
+        """Least entry of a feature; 0 or more behind a ReLU."""
+        return self.layers[-1].smallest_input
 
     @property
     def weight_energy(self) -> float:
@@ -179,7 +186,7 @@ def measure(
 
     reading = read(module, loader, layer, loss, as_real("label_smoothing", label_smoothing))
     W, b, means, metrics = reading.weight, reading.bias, reading.means, reading.metrics
-    counts, layers = np.asarray(means.counts), reading.energies()
+    counts, layers = np.asarray(means.counts), reading.layers
     total = int(counts.sum())
     found: dict[str, float | np.ndarray] = {
         **geometry(W, means.means, counts),
@@ -200,8 +207,7 @@ def measure(
     return Measured(
         layer=reading.name, counts=counts, layers=layers, classifier=W, bias=b, means=means.means,
         class_energy=reading.class_energy / counts, loss=float(found["loss"]), error=reading.sums["wrong"] / total,
-        slope=reading.sums["slope"] / total, smallest_feature=reading.smallest, metrics=metrics, quantities=found,
-        notes=tuple(reading.notes),
+        slope=reading.sums["slope"] / total, metrics=metrics, quantities=found, notes=tuple(reading.notes),
     )  # fmt: skip
 
 

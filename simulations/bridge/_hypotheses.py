@@ -112,7 +112,7 @@ def _measured(
             tolerance=0.0, needed_by=_those(names, "layer-peeled", "vanishing"),
         ),
         Hypothesis(
-            statement=f"the features are free: {below} parameters below the classifier",
+            statement=f"the features are free: {below} trained parameters below the classifier",
             holds=None if below else False, needed_by=flat,
         ),
     ]  # fmt: skip
@@ -157,6 +157,10 @@ def _depth(
             Hypothesis(
                 statement=f"the last {depth} layers have no bias and decay in their own weights",
                 holds=_plain(tail), needed_by=(name,),
+            ),
+            Hypothesis(
+                statement=f"the features that enter the last {depth} layers take both signs",
+                holds=tail[0].smallest_input < 0, value=tail[0].smallest_input, tolerance=0.0, needed_by=(name,),
             ),
         ]  # fmt: skip
     return [*found, *_frame(depth, solution, flat)]

@@ -184,8 +184,8 @@ def is_homogeneous(module: nn.Module, inputs: Any, *, degree: int) -> bool | Non
     s = 256 ** (1 / degree)
     moved = {name: 1.1 * p.detach() + (0.1 if p.ndim < 2 else 0.0) for name, p in module.named_parameters()}
     try:
-        once = torch.func.functional_call(module, moved, (inputs,))
-        scaled = torch.func.functional_call(module, {name: s * p for name, p in moved.items()}, (inputs,))
+        once = torch.func.functional_call(module, moved, (inputs.clone(),))
+        scaled = torch.func.functional_call(module, {name: s * p for name, p in moved.items()}, (inputs.clone(),))
         once, scaled = (_double(getattr(z, "logits", z)) for z in (once, scaled))
     except (RuntimeError, TypeError, AttributeError, ValueError):
         return None

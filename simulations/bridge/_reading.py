@@ -13,7 +13,7 @@ from simulations.bridge._classifier import as_rows, find_classifier, first_input
 from simulations.bridge._effective import LayerEnergy
 from simulations.bridge._loading import Batches
 from simulations.bridge._quantities import losses, margins, slopes
-from simulations.bridge._untouched import untouched
+from simulations.bridge._untouched import bare, untouched
 from theory._errors import InvalidInput, PreconditionError
 from theory.collapse import ClassMeans, CollapseMetrics, MeansAccumulator, ScatterAccumulator
 
@@ -25,8 +25,7 @@ PROBE = 64  # samples on which homogeneity is tried
 
 def read(module: Any, loader: Any, layer: Any, loss: str, smoothing: float) -> Reading:
     """Both passes and the probe; the module is as before afterwards, also where something raises."""
-    if not isinstance(module, torch.nn.Module):
-        raise InvalidInput(f"module must be a torch.nn.Module, but is of type {type(module).__name__}.")
+    module = bare(module)
     with untouched(module, loader) as rewind, ExitStack() as hooks:
         reading = Reading(module, loader, layer, loss, smoothing)
         for name, part in reading.parts.items():
@@ -35,6 +34,7 @@ def read(module: Any, loader: Any, layer: Any, loss: str, smoothing: float) -> R
         rewind()
         reading.second_pass()
         reading.probe_homogeneity()
+        reading.read_layers()
     return reading
 
 
@@ -51,8 +51,8 @@ class Reading:
         self.ran: list[str] = []
         self.keep_all, self.counting = False, False
         self.sums = dict.fromkeys(("loss", "margin", "norm", "slope", "wrong"), 0.0)
-        self.smallest = float("inf")
         self.input_energy: dict[str, float] = {}
+        self.smallest: dict[str, float] = {}
         self.chained: dict[str, bool] = {}
         self.defect: dict[str, float] = {}
 
@@ -65,6 +65,7 @@ class Reading:
             if self.counting:
                 size = float(torch.linalg.vector_norm(entered, dtype=torch.float64))
                 self.input_energy[name] = self.input_energy.get(name, 0.0) + size**2
+                self.smallest[name] = min(self.smallest.get(name, float("inf")), float(entered.min()))
             if self.keep_all or name == self.name:  # copies: what follows may overwrite in place
                 self.inputs[name], self.outputs[name] = entered.clone(), output.detach().clone()
 
@@ -74,7 +75,8 @@ class Reading:
         self.inputs.clear()
         self.outputs.clear()
         self.ran.clear()
-        torch.func.functional_call(self.module, replaced, (inputs,)) if replaced else self.module(inputs)
+        x = inputs.clone()  # the forward may work in place
+        torch.func.functional_call(self.module, replaced, (x,)) if replaced else self.module(x)
 
     def _forward(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Features, logits, labels of each batch."""
@@ -96,6 +98,7 @@ class Reading:
             kind = type(found.layer).__name__
             raise InvalidInput(f"layer {found.name!r} must be Linear or a convolution, but is a {kind}.")
         self.name, self.first = found.name, inputs[:PROBE]
+        self.notes += [note.rstrip(".") for note in found.notes]
         self.keep_all = True
         self._run(self.first)
         self.keep_all = False
@@ -121,7 +124,6 @@ class Reading:
             means.add(H, y)
             energy, linear = (H**2).sum(axis=1), Z if self.bias is None else Z - self.bias
             self.class_energy += np.bincount(y, energy, minlength=K)
-            self.smallest = min(self.smallest, float(H.min()))
             gradient = slopes(Z, y, self.loss, self.smoothing)
             self.sums["loss"] += float(losses(Z, y, self.loss, self.smoothing).sum())
             self.sums["margin"] += float(margins(Z, y).sum())
@@ -169,24 +171,27 @@ class Reading:
         logits = as_rows(self.outputs[self.name]).double()
         return logits if self.bias is None else logits - torch.as_tensor(self.bias, device=logits.device)
 
-    def energies(self) -> tuple[LayerEnergy, ...]:
+    def read_layers(self) -> None:
         """One record per layer, in order."""
-        below = sum(p.numel() for p in self.module.parameters())
+        parameters = list(self.module.parameters())
+        # a network of which everything is frozen was frozen after its training
+        trained = {id(p): p.numel() for p in parameters if p.requires_grad} or {id(p): p.numel() for p in parameters}
+        above: set[int] = set()
         records = []
         for name in reversed(self.order):
             part = self.parts[name]
-            below -= sum(p.numel() for p in part.parameters())
-            with torch.no_grad():
-                size = float(torch.linalg.vector_norm(part.weight, dtype=torch.float64))
+            above.update(map(id, part.parameters()))
+            size = float(torch.linalg.vector_norm(part.weight, dtype=torch.float64))
             records.append(
                 LayerEnergy(
                     name=name, kind=_kind(part), input_energy=self.input_energy[name], weight_energy=size**2,
                     has_bias=part.bias is not None and bool(part.bias.detach().any()),
                     follows_linearly=self.chained[name], homogeneity_defect=self.defect[name],
-                    is_parameter="weight" in part._parameters, parameters_below=below,
+                    smallest_input=self.smallest[name], is_parameter=id(part._parameters.get("weight")) in trained,
+                    parameters_below=sum(n for key, n in trained.items() if key not in above),
                 )
             )  # fmt: skip
-        return tuple(reversed(records))
+        self.layers = tuple(reversed(records))
 
 
 def _kind(part: Any) -> str:

@@ -54,7 +54,7 @@ def outputs(module: nn.Module, heard: list[Any], batches: Any) -> Iterator[Seen]
     """Run the module on each batch."""
     for inputs, labels in batches:
         heard.clear()
-        module(inputs)
+        module(inputs.clone())  # it may work in place, and the batch may be the user's own array
         if len(heard) != 1 or heard[0][0].ndim != 2 or len(heard[0][0]) != len(labels):
             raise InvalidInput(
                 "the classifier must run once on each batch, with one vector per sample, but for a batch of "

@@ -9,12 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulations._torch import import_torch
+from simulations._torch import check_values, import_torch
+from theory._errors import InvalidInput
 
 if TYPE_CHECKING:
     from torch import nn
 
 torch = import_torch("simulations.bridge")
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """The module inside wrappers that compile or distribute it.
+
+    Raises
+    ------
+    InvalidInput : no module, or one that a forward would first give its values.
+    """
+    if not isinstance(module, torch.nn.Module):
+        raise InvalidInput(f"module must be a torch.nn.Module, but is of type {type(module).__name__}.")
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    inner: Any = module
+    while isinstance(inner, parallel) or hasattr(inner, "_orig_mod"):
+        inner = inner.module if isinstance(inner, parallel) else inner._orig_mod
+    check_values(inner)
+    return inner
 
 
 @contextmanager
@@ -25,7 +43,8 @@ def untouched(module: nn.Module, loader: object = None) -> Iterator[Callable[[],
     Put back are: the mode of every submodule (each its own), every attribute that the forward rebinds (such as the
     weight that the older ``weight_norm`` sets), every buffer that it writes, and the states of the random generators
     of torch (CPU, and the module's CUDA devices), NumPy, Python and the loader. Out of reach are parameters that a
-    forward overwrites at evaluation and objects that it changes in place, such as a list it appends to.
+    forward overwrites at evaluation, gradients that it computes itself and objects that it changes in place, such as
+    a list it appends to.
 
     Yields
     ------
@@ -55,7 +74,8 @@ def untouched(module: nn.Module, loader: object = None) -> Iterator[Callable[[],
                 part._buffers.update(held)
         with torch.no_grad():
             for buffer, version, values in written:
-                if buffer._version != version:
+                # batch normalisation in training mode writes its statistics without counting a version
+                if buffer._version != version or not torch.equal(buffer, values):
                     buffer.copy_(values)
         rewind()
 

@@ -15,7 +15,7 @@ from simulations.bridge._classifier import find_classifier, matrix_and_bias
 from simulations.bridge._layers import LayerNumbers, is_homogeneous, layer_numbers, norm_product, weight_matrices
 from simulations.bridge._loading import Batches
 from simulations.bridge._stream import Seen, Sums, listening, outputs, together
-from simulations.bridge._untouched import untouched
+from simulations.bridge._untouched import bare, untouched
 from theory._arrays import as_count
 from theory._errors import InvalidInput
 from theory.collapse import ClassMeans, CollapseMetrics, MeansAccumulator, ScatterAccumulator
@@ -168,7 +168,7 @@ def last_layer_features(
     >>> record.layer, round(record.metrics.nc1_papyan, 12)
     ('1', 0.02)
     """
-    module = _bare(module)
+    module = bare(module)
     batches = Batches(loader, module, device=device, batch_size=as_count("batch_size", batch_size))
     with untouched(module, loader) as rewind:
         stream = iter(batches)
@@ -179,9 +179,9 @@ def last_layer_features(
         W, b = (None if part is None else _array(part) for part in matrix_and_bias(found.layer))
         assert W is not None
         K = len(W) if num_classes is None else as_count("num_classes", num_classes, minimum=2)
-        notes = []
+        notes = list(found.notes)
         if len(W) != K:
-            notes.append(f"layer {found.name!r} has {len(W)} rows for {K} classes: its weights are not measured.")
+            notes = [f"layer {found.name!r} has {len(W)} rows for {K} classes: its weights are not measured."]
             W = b = None
         sums = Sums(K, W is not None)
         means = None
@@ -218,17 +218,6 @@ def last_layer_features(
         notes=tuple(notes),
         **sums.finish(rho),
     )
-
-
-def _bare(module: nn.Module) -> nn.Module:
-    """The module inside wrappers that compile or distribute it."""
-    if not isinstance(module, torch.nn.Module):
-        raise InvalidInput(f"module must be a torch.nn.Module, but is of type {type(module).__name__}.")
-    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-    inner: Any = module
-    while isinstance(inner, parallel) or hasattr(inner, "_orig_mod"):
-        inner = inner.module if isinstance(inner, parallel) else inner._orig_mod
-    return inner
 
 
 def _array(tensor: Any) -> np.ndarray:

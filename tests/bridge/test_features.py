@@ -255,6 +255,8 @@ def test_a_layer_that_is_named():
         H = torch.tanh(net.body(torch.as_tensor(X)))
         loss = nn.functional.cross_entropy(net.fc(H), torch.as_tensor(y))
         assert record.cross_entropy == pytest.approx(loss.item(), rel=1e-12)
+        assert record.notes == ("margins, errors and losses are those of 'fc', whose outputs are not the module's.",)
+    assert not last_layer_features(perceptron(), (X, y), "2").notes
     hidden = last_layer_features(net, (X, y), "body", num_classes=K)
     close(hidden.metrics, collapse_metrics(X, y))
     assert hidden.classifier is hidden.error is hidden.min_margin is None

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from simulations.bridge import last_layer_features  # noqa: E402
+from simulations.bridge import CollapseMonitor, last_layer_features, measure, predict  # noqa: E402
 from tests.bridge.small import D, K, batches, close, data, perceptron, seeded  # noqa: E402
 from theory import InvalidInput  # noqa: E402
 from theory.collapse import collapse_metrics  # noqa: E402
@@ -170,3 +170,90 @@ def test_both_passes_see_the_same_augmentations_and_order():
     once, twice = (last_layer_features(net, loader, cache=cache) for cache in (2**26, 0))
     close(twice.metrics, once.metrics)
     assert not twice.notes
+
+
+LOOKS = {
+    "features": last_layer_features,
+    "measure": measure,
+    "predict": lambda net, data: predict(net, None, 1e-3, loader=data),
+    "monitor": lambda net, data: CollapseMonitor(data, every=1).update(net, 0),
+}
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(5, D), nn.Linear(D, K)
+
+    def forward(self, x):
+        x *= 2
+        return self.head(torch.tanh(self.body(x)))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("arrays", [False, True])
+def test_data_stay_as_they_were_where_the_forward_works_in_place(look, arrays):
+    net, (X, y) = seeded(InPlace), data()
+    given = (X, y) if arrays else (torch.as_tensor(X), torch.as_tensor(y))
+    held = X.copy()
+    LOOKS[look](net, given)
+    assert np.array_equal(X, held)
+    H = np.tanh(nn.functional.linear(torch.as_tensor(2 * X), net.body.weight, net.body.bias).detach().numpy())
+    W, b = (p.detach().numpy() for p in (net.head.weight, net.head.bias))
+    for found in (last_layer_features(net, given), last_layer_features(net, given, cache=0), measure(net, given)):
+        close(found.metrics, collapse_metrics(H, y, W, b))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_normalisation_that_iterates_in_training_mode_stands_still(look):
+    net, (X, y) = seeded(lambda: nn.Sequential(nn.Linear(5, D), nn.ReLU(), nn.Linear(D, K))), data()
+    for part in (net[0], net[2]):
+        nn.utils.parametrizations.spectral_norm(part)
+    net.train()
+    before = snapshot(net)
+    LOOKS[look](net, (X, y))
+    assert_same(before, snapshot(net))
+
+
+class Stubborn(nn.Module):
+    """Goes back to training mode by itself, where batch normalisation writes its statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm, self.head = nn.Linear(5, D), nn.BatchNorm1d(D), nn.Linear(D, K)
+
+    def forward(self, x):
+        self.norm.train()
+        return self.head(self.norm(self.body(x)))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_statistics_that_are_written_all_the_same_are_put_back(look):
+    net, (X, y) = seeded(Stubborn), data()
+    before = snapshot(net)
+    LOOKS[look](net, (X, y))
+    assert_same(before, snapshot(net))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: nn.Sequential(nn.LazyLinear(D), nn.Linear(D, K)), "'0.weight' has no values yet"),
+        (lambda: nn.Linear(5, K, device="meta"), "'weight' has no values yet"),
+        (lambda: nn.Linear(5, K, dtype=torch.complex64), "'weight' is torch.complex64"),
+        (lambda: nn.Linear(7, K), "does not run on inputs of shape .16, 5., float32: mat1 and mat2"),
+    ],
+)
+def test_modules_that_cannot_run_are_refused(look, build, said):
+    net = build()
+    lazy = torch.nn.parameter.is_lazy(next(net.parameters()))
+    with pytest.raises(InvalidInput, match=said):
+        LOOKS[look](net, data())
+    assert torch.nn.parameter.is_lazy(next(net.parameters())) is lazy
+
+
+def test_wrapped_modules_are_measured_inside():
+    net, (X, y) = perceptron(), data()
+    alone, wrapped = measure(net, (X, y)), measure(nn.DataParallel(net), (X, y))
+    assert wrapped.layer == alone.layer == "2" and wrapped.to_json() == alone.to_json()
