@@ -12,6 +12,7 @@ Subpackages load on first use, so ``import theory`` costs nothing:
 ``norms``      operator norms with a proof: matrices, convolutions, layers, paths
 ``bounds``     generalization bounds of a trained network, numeric and symbolic
 ``complexity`` how much of a network's performance simpler classifiers explain
+``connectivity``  low-loss paths between two networks, and what they ask of their features
 ``kernels``    tangent kernels, analytic and of a network; path kernels; lazy training, measured and proved
 ``plots``      figures of the above
 """
@@ -27,8 +28,8 @@ from theory._errors import InvalidInput, NotConverged, PreconditionError, Theory
 __version__ = "0.1.0"
 
 _SUBPACKAGES = (
-    "architecture", "bounds", "collapse", "complexity", "flow", "frames", "kernels", "norms", "peeled", "plots",
-    "square_loss", "symbolic",
+    "architecture", "bounds", "collapse", "complexity", "connectivity", "flow", "frames", "kernels", "norms", "peeled",
+    "plots", "square_loss", "symbolic",
 )  # fmt: skip
 __all__ = ["Certificate", "InvalidInput", "NotConverged", "PreconditionError", "TheoryError", *_SUBPACKAGES]
 
