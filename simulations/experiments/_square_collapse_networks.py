@@ -31,7 +31,7 @@ class Setting:
     inputs : ``orthonormal`` (times 4, a direction per sample, so that features are free) or ``digits`` at mean square
         norm 1. activation : ``identity`` or ``relu``. normalisation : ``none`` (PyTorch) or ``lagrange``.
     classes, per_class, width, step : of data, hidden layer and descent. horizon : time over the predicted time in
-        which the features' variation within classes falls to 1/e.
+        which the features' variation within classes falls to 1/e. momentum : of descent; time is then that of the flow.
     """
 
     inputs: str
@@ -42,6 +42,7 @@ class Setting:
     width: int
     step: float
     horizon: float = 4.0
+    momentum: float = 0.0
 
     @property
     def name(self) -> str:
@@ -114,7 +115,8 @@ def train_one(setting: Setting, lam: float, seed: int) -> dict[str, Any]:
     told = predictions(setting, lam)
     settles = SETTLED / (2 * (told["M"] + lam)) if setting.normalisation == "lagrange" else 0.0
     time = max(setting.horizon * 2 / told["rate"], settles)
-    steps = int(np.ceil(time / setting.step))
+    unit = setting.step / (1 - setting.momentum)  # of time
+    steps = int(np.ceil(time / unit))
     wanted = np.unique(np.linspace(0, steps, LOOKS + 1).round().astype(int)[1:]).tolist()
     module = perceptron([d, setting.width, K], activation=setting.activation, seed=seed, dtype="float64")
     thetas: dict[int, np.ndarray] = {}
@@ -131,9 +133,9 @@ def train_one(setting: Setting, lam: float, seed: int) -> dict[str, Any]:
             if epoch in chosen:
                 thetas[epoch] = theta_of(model)
 
-        train(module, data, plan_of(lam, setting.step, steps, seed=seed), callback=look)
+        train(module, data, plan_of(lam, setting.step, steps, seed=seed, momentum=setting.momentum), callback=look)
     act: Callable[[np.ndarray], np.ndarray] = (lambda z: z) if setting.activation == "identity" else _relu
-    times, within, between = setting.step * np.array(wanted), [], []
+    times, within, between = unit * np.array(wanted), [], []
     for k in wanted:
         at = state(net, thetas[k], data, lam)
         scatter = _scatter(act(data.X @ net.views(at.V)["W1"].T), data.y, K)

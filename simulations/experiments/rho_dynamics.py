@@ -288,10 +288,9 @@ def _excess(ax: Axes, result: ExperimentResult) -> None:
         place = np.searchsorted(ticks, curves["weight decay"]) + 0.12 * (i - 1)
         color, marker = ("k", "0.4", "0.6")[i], ("o", "", "s")[i]
         ax.plot(place, 100 * curves["flow excess"], "_", ms=13, mew=1.6, color=color)
-        ax.plot(place, 100 * curves["excess of rho"], marker, ls="", ms=5, mfc="none", mec=color)
         ax.plot([], [], "_", ms=13, mew=1.6, color=color, label=f"flow, {WORDS[normalisation]}")
         if marker:
-            ax.plot([], [], marker, ls="", mfc="none", mec=color, label="trained")
+            ax.plot(place, 100 * curves["excess of rho"], marker, ls="", ms=5, mfc="none", mec=color, label="trained")
     ax.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
     ax.set_xlabel(r"weight decay $\lambda$")
     ax.set_ylabel(r"$\rho$ above that of the best network (%)")
