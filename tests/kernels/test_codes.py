@@ -51,6 +51,7 @@ def test_in_doubt_the_determinant_is_computed_in_whole_numbers(monkeypatch):
     monkeypatch.setattr(module, "EXACT", 2)
     with pytest.raises(InvalidInput, match="in doubt"):
         activation_code_score(good)
+    assert activation_code_score(np.array([[1, 0], [0, 1], [1, 1], [0, 0]])) == -math.inf  # 4 > 2 + 1: no doubt
 
 
 def test_order_and_size():

@@ -10,6 +10,7 @@ from tests.kernels.oracles import kernels
 from theory._errors import InvalidInput, PreconditionError
 from theory.bounds.kernel import relu_tangent_kernel
 from theory.flow import convolutional, fully_connected
+from theory.kernels._angles import SERIES, _sine_less
 from theory.kernels.empirical import empirical_tangent_kernel
 from theory.kernels.relu import first_layer_kernel, relu_kernels
 
@@ -116,6 +117,12 @@ def test_nearly_parallel_and_opposite_inputs_keep_their_digits():
     assert opposite.on_both[0][0, 0] == pytest.approx(e / (2 * np.pi), rel=1e-6)
     shifted = relu_kernels(x[None], tilted, depth=3, bias_variance=0.5)
     assert 0.5 - shifted.on_both[0][0, 0] == pytest.approx(e * np.sqrt(1 / 1.5) / (2 * np.pi), rel=1e-6)
+
+
+def test_series_meets_the_formula():
+    t = np.array([SERIES * (1 - 1e-9), SERIES * (1 + 1e-9)])  # the second by sin t - t cos t, good to 1e-10 here
+    assert _sine_less(t)[0] == pytest.approx(_sine_less(t)[1], rel=1e-8)
+    assert _sine_less(np.array([1.5]))[0] == pytest.approx(np.sin(1.5) - 1.5 * np.cos(1.5), rel=1e-15)
 
 
 def test_zero_input():

@@ -3,7 +3,7 @@
 ``integrate(network, (X, y), loss, theta0, until=...)`` follows ``dtheta/dt in -d Loss(theta)`` and returns a
 ``FlowSolution``; ``descend`` runs gradient descent and its relatives with the same record; ``diagnose`` measures the
 theory's quantities along it; ``limit_direction`` finds and certifies where it heads; ``theory.flow.exact`` holds the
-flows that are known in closed form.
+flows that are known in closed form; ``steepest_flow`` and ``steepest_descend`` go downhill in other norms.
 
 >>> net = two_layer(2, 4)
 >>> X, y = [[1.0, 0.2], [0.3, 1.0], [-1.0, -0.1]], [1, 1, -1]
@@ -42,15 +42,26 @@ from theory.flow.networks import (
 )
 from theory.flow.separable import check_separable
 from theory.flow.solution import FlowEvent, FlowSolution, FlowState
+from theory.flow.steepest import (
+    SteepestDescent,
+    SteepestFlow,
+    SteepestKKT,
+    norm_max_margin,
+    steepest_descend,
+    steepest_flow,
+    steepest_kkt,
+)
 from theory.flow.variation_norm import VariationMargin, variation_margin
 
 __all__ = [
     "AlgorithmSolution", "Alignment", "CrossEntropyLoss", "DiagonalNetwork", "ExponentialLoss", "FlowDiagnostics",
     "FlowEvent", "FlowKKT", "FlowSolution", "FlowState", "FlowStatus", "KKTCertificate", "LayeredNetwork",
-    "LimitDirection", "LogisticLoss", "Margins", "MaxMargin", "Network", "SquareLoss", "StepLimit", "Until",
-    "VariationMargin", "alignment", "check_separable", "conservation_drift", "conservation_law_count",
-    "conserved_quantities", "convolutional", "deep_linear", "deep_linear_margin", "descend", "descent_limit",
-    "diagnose", "diagonal_linear", "evolution_identities", "flow_kkt", "fully_connected", "growth_constants",
-    "homogeneity_defect", "integrate", "kkt_certificate", "limit_direction", "linear_max_margin", "margins",
-    "modified_margin", "monotonicity_violation", "near_homogeneity", "step_limit", "two_layer", "variation_margin",
+    "LimitDirection", "LogisticLoss", "Margins", "MaxMargin", "Network", "SquareLoss", "SteepestDescent",
+    "SteepestFlow", "SteepestKKT", "StepLimit", "Until", "VariationMargin", "alignment", "check_separable",
+    "conservation_drift", "conservation_law_count", "conserved_quantities", "convolutional", "deep_linear",
+    "deep_linear_margin", "descend", "descent_limit", "diagnose", "diagonal_linear", "evolution_identities",
+    "flow_kkt", "fully_connected", "growth_constants", "homogeneity_defect", "integrate", "kkt_certificate",
+    "limit_direction", "linear_max_margin", "margins", "modified_margin", "monotonicity_violation", "near_homogeneity",
+    "norm_max_margin", "steepest_descend", "steepest_flow", "steepest_kkt", "step_limit", "two_layer",
+    "variation_margin",
 ]  # fmt: skip
