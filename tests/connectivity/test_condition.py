@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 from theory import InvalidInput, PreconditionError
 from theory.architecture import Activation
-from theory.connectivity import DenseNetwork, check_condition, neuron_counts, separate
+from theory.connectivity import DenseNetwork, check_condition, connect, neuron_counts, separate
 from theory.connectivity._subnetwork import evaluate, passing, trained
 from theory.connectivity._task import Task
 from theory.connectivity.condition import importance
@@ -154,6 +154,11 @@ def test_training_starts_from_the_given_weights():
     found = check_condition(grown, X, y, method="trained", starts=1, max_steps=1, target=0.0)
     assert set(found.layers[1].neurons) <= set(range(8)) and set(found.layers[0].neurons) == set(range(10))
     assert found.layers[0].eps <= task.value(4 * f) and found.layers[1].eps <= task.value(2 * f)
+    dropped = check_condition(grown, X, y, method="dropout", starts=1)
+    assert [c.eps for c in dropped.layers] == pytest.approx([task.value(4 * f), task.value(2 * f)], rel=1e-9)
+    assert dropped.holds and dropped.layers[0].method == "dropout" and dropped.layers[0].units == (8,)
+    path = connect(grown, grown.permuted([np.arange(20)[::-1], np.arange(16)[::-1]]), X, y, method="dropout")
+    assert path.barrier <= 1e-12
 
 
 def test_counts_by_bisection_are_those_of_a_scan():

@@ -23,7 +23,7 @@ from theory.connectivity._task import Task
 from theory.connectivity.network import DenseNetwork
 from theory.connectivity.separability import Separation, separate
 
-METHODS = ("auto", "separable", "trained")
+METHODS = ("auto", "separable", "trained", "dropout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,8 +33,8 @@ class LayerCondition:
     Attributes
     ----------
     layer : 1..L-1. neurons : the kept ones, at most half.
-    method : ``convex`` (the output alone, layer L-1), ``separable`` (units that pass a linear classifier on) or
-        ``trained`` (L-BFGS on the layers above).
+    method : ``convex`` (the output alone, layer L-1), ``separable`` (units that pass a linear classifier on),
+        ``trained`` (L-BFGS on the layers above) or ``dropout`` (the given weights, enlarged).
     separation : of the kept features, None where it was not asked or the targets are no classes.
     layers : matrices of the network on top, its hidden widths at most half of the layers above.
     eps : its loss, measured.
@@ -125,7 +125,8 @@ def check_condition(
     target : the level to reach; default the network's own loss.
     method : ``separable`` (linear program, then passing units; L-BFGS only where the features are not separable),
         ``trained`` (L-BFGS of at most ``max_steps`` steps), ``auto`` (the first, then the second where it misses the
-        target). The last hidden layer is always fitted by the convex problem of the output.
+        target); in these three the last hidden layer is fitted by the convex problem of the output. ``dropout`` (the
+        given weights on halves, enlarged by width / half, nothing fitted: dropout stability).
     starts : halves tried, until one reaches the target: first the neurons of largest (norm of outgoing weights) x (rms
         of the feature), with L-BFGS from the given weights on such halves; then random ones, from random weights.
     callback : called with a line of text per layer.
@@ -187,7 +188,7 @@ def _layer(
     for attempt in range(starts):
         if attempt:
             halves[0] = np.sort(rng.permutation(orders[layer - 1])[: len(halves[0])])
-        start = None if attempt else _restricted(network, halves, layer)
+        start = _restricted(network, halves, layer) if attempt == 0 or method == "dropout" else None
         found = _on_top(network, F[:, halves[0]], halves[0], layer, task, target, method, max_steps, rng, start)
         if best is None or found.eps < best.eps:
             best = found
@@ -215,6 +216,12 @@ def _on_top(
 ) -> LayerCondition:  # fmt: skip
     """The best network found on top of one set of neurons."""
     activation, biased = network.activation, network.biased[layer:]
+    neurons = tuple(int(i) for i in kept)
+    if method == "dropout" and start is not None:
+        eps = task.value(evaluate(start, part, activation))
+        return LayerCondition(
+            layer=layer, neurons=neurons, method=method, separation=None, layers=tuple(start), eps=eps
+        )
     halves = [n // 2 for n in network.widths[layer + 1 : -1]]
     separation, best, how = None, None, ""
     if halves and method != "trained" and task.classes is not None:
@@ -232,5 +239,5 @@ def _on_top(
             best, eps, how = other, reached, "trained" if halves else "convex"
     assert best is not None
     return LayerCondition(
-        layer=layer, neurons=tuple(int(i) for i in kept), method=how, separation=separation, layers=tuple(best), eps=eps
+        layer=layer, neurons=neurons, method=how, separation=separation, layers=tuple(best), eps=eps
     )

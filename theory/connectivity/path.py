@@ -176,8 +176,8 @@ def connect(
     >>> rng = np.random.default_rng(0)
     >>> a, b = (DenseNetwork.of([rng.standard_normal((6, 2)), rng.standard_normal((2, 6))]) for _ in range(2))
     >>> path = connect(a, b, [[1.0, 0.0], [0.0, 1.0]], [0, 1])
-    >>> path.barrier, path.at(0) is a, path.at(1) is b
-    (0.0, True, True)
+    >>> path.barrier < 1e-12, path.at(0) is a, path.at(1) is b
+    (True, True, True)
     """
     check_pair(first, second)
     task = Task.of(first, X, y, loss)
