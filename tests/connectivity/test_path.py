@@ -72,7 +72,7 @@ def test_no_barrier_where_the_straight_line_has_one():
     assert all(c.holds for c in path.conditions)
     assert path.barrier <= 1e-12 and path.barrier_upper <= 1e-12 and path.points >= 1500
     assert line.barrier > 0.5 and line.points == 1000
-    assert path.occupied[0] <= 20 and path.occupied[1] <= 16
+    assert path.occupied == (10 + 10, 8 + 3)  # both halves of layer 1; a half of layer 2 beside three passing units
 
 
 def test_the_loss_along_it_is_that_of_its_networks():
