@@ -205,19 +205,20 @@ def _notes(found: dict[Setting, list[dict[str, Any]]]) -> list[str]:
 
 
 def draw(result: ExperimentResult, figure: Figure) -> None:
-    """Fluctuation of the outputs against batch size, step and weight decay."""
+    """Fluctuation of the outputs against batch size, step and weight decay; a line and points per data set."""
     figure.set_size_inches(11, 4)
     axes = figure.subplots(1, 3)
     labels = {"batch": "batch size", "step": "step size", "lam": r"weight decay $\lambda$"}
     for ax, axis in zip(axes, labels, strict=True):
-        for kind, marker, color in (("relu^2", "o", "k"), ("linear", "s", "0.45"), ("relu", "^", "0.7")):
+        for kind, marker, color in (("relu^2", "o", "k"), ("linear", "s", "0.45"), ("relu", "^", "0.55")):
             _sweep(ax, result, kind, axis, marker, color)
         if axis == "lam":
             ax.set_xscale("symlog", linthresh=0.01)
             ax.set_ylim(0, None)
         else:
-            ax.set_xscale("log", base=2 if axis == "batch" else 10)
+            ax.set_xscale("log")
             ax.set_yscale("log")
+            _ticks(ax, result.curves[f"relu^2 | {axis} | x"])
         ax.set_xlabel(labels[axis])
         ax.legend(fontsize=7, frameon=False)
     axes[0].set_ylabel("fluctuation of an output (rms)")
@@ -226,13 +227,23 @@ def draw(result: ExperimentResult, figure: Figure) -> None:
                     f"({agreement.agreeing} of {len(agreement.checks)} checks agree)")  # fmt: skip
 
 
+def _ticks(ax: Axes, x: np.ndarray) -> None:
+    """Plain numbers: the settings below, and 1, 2 and 5 of each decade beside."""
+    ax.set_xticks(x, [f"{value:g}" for value in x])
+    low, high = ax.get_ylim()
+    levels = [m * 10.0**k for k in range(-6, 1) for m in (1, 2, 3, 5) if low <= m * 10.0**k <= high]
+    ax.set_yticks(levels, [f"{level:g}" for level in levels])
+    ax.minorticks_off()
+
+
 def _sweep(ax: Axes, result: ExperimentResult, kind: str, axis: str, marker: str, color: str) -> None:
     x = result.curves.get(f"{kind} | {axis} | x")
     if x is None or not len(x):
         return
-    measured, predicted = (result.curves[f"{kind} | {axis} | {key}"].mean(axis=1) for key in ("measured", "predicted"))
-    spread = result.curves[f"{kind} | {axis} | measured"]
-    if np.isfinite(predicted).all():
-        ax.plot(x, predicted, "-", color=color, lw=1.2, label=f"{kind}, predicted")
-    ax.errorbar(x, measured, yerr=(measured - spread.min(axis=1), spread.max(axis=1) - measured), fmt=marker, ms=4.5,
-                mfc="w", mec=color, ecolor=color, elinewidth=0.8, capsize=2, label=f"{kind}, measured")  # fmt: skip
+    measured, predicted = (result.curves[f"{kind} | {axis} | {key}"] for key in ("measured", "predicted"))
+    for seed in range(measured.shape[1]):
+        first = seed == 0
+        if np.isfinite(predicted).all():
+            ax.plot(x, predicted[:, seed], "-", color=color, lw=1.1, label=f"{kind}, predicted" if first else None)
+        ax.plot(x, measured[:, seed], marker, ls="", ms=4.5, mfc="w", mec=color,
+                label=f"{kind}, measured" if first else None)  # fmt: skip

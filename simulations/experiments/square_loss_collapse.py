@@ -51,7 +51,7 @@ def run(
     """
     seeds = (1 if quick else 2) if seeds is None else seeds
     jobs = [(s, lam) for s in (LINEAR, UNIT, RELU) for lam in ((0.03,) if quick else (0.005, 0.02, 0.08))]
-    jobs += [] if quick else [(DIGITS, 0.004), (DIGITS, 0.012)]
+    jobs += [] if quick else [(DIGITS, 0.005), (DIGITS, 0.02)]
     work = Work(NAME, VERSION, len(jobs) * seeds, store, callback)
     found = {
         (s, lam): [
@@ -190,9 +190,9 @@ def draw(result: ExperimentResult, figure: Figure) -> None:
         right.errorbar(x, mean, yerr=(mean - rho.min(axis=1), rho.max(axis=1) - mean), fmt=marker, ms=5, mfc="none",
                        mec="0.5" if "digits" in name else "k", ecolor="0.4", capsize=2, label=name)  # fmt: skip
     left.set_yscale("log")
-    left.set_ylim(1e-5, 2)
-    left.set_xlim(0, 12)
-    left.set_xlabel("time x predicted rate (lines: $e^{-x}$ through the middle of the linear runs)")
+    left.set_ylim(1e-8, 3)
+    left.set_xlim(0, 18)
+    left.set_xlabel("time x predicted rate (lines: $e^{-x}$ from the middle of the linear runs)")
     left.set_ylabel("variation within classes / at the start")
     left.legend(fontsize=6, frameon=False)
     right.plot([], [], "k-", lw=1, label="theory, plain weights")
@@ -219,4 +219,4 @@ def _decay(ax: Axes, result: ExperimentResult, key: str, marker: str, color: str
     ax.plot(x, y, marker, ls="", ms=3.2, mfc="none", mec=color, mew=0.7, label=label)
     if "ReLU" not in key:
         middle = len(x) // 2
-        ax.plot(x, y[middle] * np.exp(x[middle] - x), "-", color=color, lw=0.8)
+        ax.plot(x[middle:], y[middle] * np.exp(x[middle] - x[middle:]), "-", color=color, lw=1)
