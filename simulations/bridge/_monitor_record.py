@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulations.bridge._layers import LayerNumbers
+from simulations.bridge._quantities import mean_pair, merge_ratio, rarest
 from simulations.bridge.features import LastLayer
 from theory.collapse import CollapseMetrics
 from theory.frames import cosines
@@ -30,8 +31,8 @@ class MonitorRecord:
         the most frequent group; NaN for equal counts or fewer than two classes.
     minority_merge_ratio : max ||w_k - w_k'|| over two classes of the rarest group / max ||w_j|| over all classes,
         as ``theory.peeled`` defines it.
-    minority : the classes of the rarest group: those of the least count, or, where that is one class only, the
-        floor(K/2) rarest; empty for equal counts.
+    minority : the classes of the rarest group: those of the least count, or, where that is one class only, those
+        below the median count; empty for equal counts. The most frequent group likewise.
     layers : norms, ranks and balance of each weight matrix, in running order.
     notes : what was noticed, and why a look failed.
     """
@@ -88,22 +89,14 @@ _NUMBERS = (
 
 def group_numbers(last: LastLayer | None) -> dict[str, Any]:
     """Cosines and merging of the classifier rows of rare and frequent classes."""
-    nothing = {"minority_cosine": math.nan, "majority_cosine": math.nan, "minority_merge_ratio": math.nan}
     if last is None or last.classifier is None or np.ptp(last.class_means.counts) == 0:
-        return nothing | {"minority": ()}
+        names = ("minority_cosine", "majority_cosine", "minority_merge_ratio")
+        return {"minority": (), **dict.fromkeys(names, math.nan)}
     W, counts = last.classifier, last.class_means.counts
-    rare, frequent = _extreme(counts), _extreme(-counts)
-    found: dict[str, Any] = {"minority": tuple(int(k) for k in rare)}
-    for name, group in (("minority_cosine", rare), ("majority_cosine", frequent)):
-        pairs = np.triu_indices(len(group), 1)
-        found[name] = float(cosines(W)[np.ix_(group, group)][pairs].mean()) if len(group) > 1 else math.nan
-    longest = np.linalg.norm(W, axis=1).max()
-    gaps = np.linalg.norm(W[rare][:, None] - W[rare], axis=2)
-    found["minority_merge_ratio"] = float(gaps.max() / longest) if len(rare) > 1 and longest > 0 else math.nan
-    return found
-
-
-def _extreme(counts: np.ndarray) -> np.ndarray:
-    """The classes of the least count, or the lesser half where that is one class."""
-    least = np.flatnonzero(counts == counts.min())
-    return least if len(least) > 1 else np.sort(np.argsort(counts, kind="stable")[: len(counts) // 2])
+    rare, angles = rarest(counts), cosines(W)
+    return {
+        "minority": tuple(int(k) for k in np.flatnonzero(rare)),
+        "minority_cosine": mean_pair(angles, rare),
+        "majority_cosine": mean_pair(angles, rarest(-counts)),
+        "minority_merge_ratio": merge_ratio(W[rare], float(np.linalg.norm(W, axis=1).max())),
+    }

@@ -18,6 +18,7 @@ from simulations.bridge import (  # noqa: E402
     CollapseMonitor,
     last_layer_features,
     lightning_callback,
+    measure,
     tensorboard_writer,
 )
 from simulations.store import ResultsStore  # noqa: E402
@@ -161,7 +162,7 @@ def test_minority_cosine_and_merging():
 
     for counts, rare, frequent in (
         ((9, 3, 9, 3, 3), (1, 3, 4), (0, 2)),  # two groups
-        ((9, 3, 5, 3, 5), (1, 3), (0, 2)),  # one class is most frequent: the larger half
+        ((9, 3, 6, 3, 5), (1, 3), (0, 2)),  # one class is most frequent: those above the median
         ((20, 8, 4, 12, 6), (2, 4), (0, 3)),  # a long tail: halves
     ):
         record = groups(counts, W)
@@ -169,6 +170,9 @@ def test_minority_cosine_and_merging():
         assert record.minority_cosine == pytest.approx(cosine(rare), rel=1e-12)
         assert record.majority_cosine == pytest.approx(cosine(frequent), rel=1e-12)
         assert record.minority_merge_ratio == pytest.approx(merging(rare), rel=1e-12)
+    alone = groups((9, 9, 1, 9, 9), W)  # one rare class, none below the median beside it
+    assert alone.minority == (2,) and math.isnan(alone.minority_cosine) and math.isnan(alone.minority_merge_ratio)
+    assert alone.majority_cosine == pytest.approx(cosine((0, 1, 3, 4)), rel=1e-12)
     W[[1, 3, 4]] = W[1]
     merged = groups((9, 3, 9, 3, 3), W)
     assert merged.minority_merge_ratio == 0 and merged.minority_cosine == pytest.approx(1)
@@ -177,6 +181,19 @@ def test_minority_cosine_and_merging():
     assert math.isnan(vanished.minority_cosine) and vanished.minority_merge_ratio == 0
     equal = groups((4, 4, 4, 4, 4), W)
     assert equal.minority == () and math.isnan(equal.minority_cosine)
+
+
+@pytest.mark.parametrize("counts", [(9, 3, 9, 3, 3), (20, 8, 4, 12, 6), (9, 9, 1, 9, 9), (7, 7, 5, 7, 2)])
+def test_a_number_is_the_same_under_one_name(counts):
+    net = network(K=5)
+    seen, measured = (
+        CollapseMonitor(data(counts), every=1).look(net, 0).numbers(),
+        measure(net, data(counts)).quantities,
+    )
+    for name in ("minority_cosine", "majority_cosine", "minority_merge_ratio"):
+        assert seen[name] == pytest.approx(measured[name], rel=1e-12, nan_ok=True)
+    assert seen["mean_margin"] == pytest.approx(measured["mean_margin"], rel=1e-12)
+    assert seen["cross_entropy"] == pytest.approx(measured["loss"], rel=1e-12)
 
 
 def train(net, epochs, monitor=None, lr=0.1):
