@@ -167,7 +167,8 @@ def measure(
 
     Raises
     ------
-    InvalidInput : no classifier found, labels that do not fit, an empty class, a loader that can be read only once.
+    InvalidInput : numbers out of range, no classifier found, labels that do not fit, an empty class, a loader that can
+        be read only once.
     PreconditionError : PyTorch is missing.
 
     Examples
@@ -182,9 +183,15 @@ def measure(
     """
     if loss not in LOSSES:
         raise InvalidInput(f"loss must be one of {', '.join(LOSSES)}, but is {loss!r}.")
+    smoothing = as_real("label_smoothing", label_smoothing)
+    if not 0 <= smoothing < 1:
+        raise InvalidInput(f"label_smoothing must lie in [0, 1), but is {smoothing:g}.")
+    for what, decay in (("weight_decay", weight_decay), ("bias_decay", bias_decay)):
+        if decay is not None and as_real(what, decay) < 0:
+            raise InvalidInput(f"{what} must not be negative, but is {decay:g}.")
     from simulations.bridge._reading import read
 
-    reading = read(module, loader, layer, loss, as_real("label_smoothing", label_smoothing))
+    reading = read(module, loader, layer, loss, smoothing)
     W, b, means, metrics = reading.weight, reading.bias, reading.means, reading.metrics
     counts, layers = np.asarray(means.counts), reading.layers
     total = int(counts.sum())
@@ -197,8 +204,8 @@ def measure(
         "nc1_ratio": float("nan") if metrics is None else metrics.nc1_ratio,
     }
     if weight_decay is not None:
-        lam = as_real("weight_decay", weight_decay)
-        on_bias = lam if bias_decay is None else as_real("bias_decay", bias_decay)
+        lam = float(weight_decay)
+        on_bias = lam if bias_decay is None else float(bias_decay)
         rest = 0.0 if b is None else on_bias / 2 * float(b @ b)
         found["objective"] = float(found["loss"]) + lam * layers[-1].weight_energy + rest
         for d in _linear_depths(layers):

@@ -30,7 +30,7 @@ class Batches:
 
     Raises
     ------
-    InvalidInput : not iterable; and, while reading, batches that are no pairs or whose sizes do not meet.
+    InvalidInput : not iterable, no device; and, while reading, batches that are no pairs or whose sizes do not meet.
     """
 
     def __init__(self, loader: Any, module: nn.Module, *, device: Any = None, batch_size: int = 1024) -> None:
@@ -44,8 +44,12 @@ class Batches:
                 f"but is of type {type(loader).__name__}."
             )
         self._loader = loader
+        try:
+            wanted = None if device is None else torch.device(device)
+        except (RuntimeError, TypeError):
+            raise InvalidInput(f"device must be one that PyTorch knows, such as 'cpu', but is {device!r}.") from None
         tensors = [*module.parameters(), *module.buffers()]
-        self._device = device if device is not None else tensors[0].device if tensors else None
+        self._device = wanted if wanted is not None else tensors[0].device if tensors else None
         self._dtype = next((p.dtype for p in tensors if p.is_floating_point()), None)
 
     def __iter__(self) -> Iterator[tuple[Any, np.ndarray]]:

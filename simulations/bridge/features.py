@@ -168,7 +168,7 @@ def last_layer_features(
     >>> record.layer, round(record.metrics.nc1_papyan, 12)
     ('1', 0.02)
     """
-    module = bare(module)
+    module, cache = bare(module), as_count("cache", cache, minimum=0)
     batches = Batches(loader, module, device=device, batch_size=as_count("batch_size", batch_size))
     with untouched(module, loader) as rewind:
         stream = iter(batches)

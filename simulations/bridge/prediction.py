@@ -38,7 +38,8 @@ class Prediction:
     quantities : predicted numbers under fixed names; what the model leaves undefined or was told is not among them:
 
         ``classifier_singular_values``, ``logit_singular_values`` (K,), falling, over the Frobenius norm;
-        ``minority_cosine``, ``majority_cosine`` mean cosine among classifier rows of the rarest / commonest classes;
+        ``minority_cosine``, ``majority_cosine`` mean cosine among classifier rows of the rarest / commonest classes
+        (those of the least count, or, where that is one class only, those below the median count; likewise above);
         ``minority_merge_ratio`` max ||w_k - w_k'|| / max ||w|| among the rarest; ``norm_ratio`` mean row norm of
         the commonest over that of the rarest (this and ``majority_cosine`` for unequal counts only);
         ``feature_cosine`` mean cosine of uncentred class means; ``classifier_norm`` ||W||_F; ``feature_norm`` mean
@@ -170,8 +171,9 @@ def predict(
     decay), garrod2025persistence and dang2023linear (deep linear), dang2024relu (nonnegative features).
 
     ``auto`` takes penalties for a positive decay, budgets if those are given, the support vector limit for decay 0;
-    nonnegative features if those of the run are and no bias stands against it. All other models that can be stated
-    for the run are in ``alternatives``; which of them to believe is what ``hypotheses`` is for.
+    nonnegative features if those of the run are and neither a bias nor label smoothing stands against it. All other
+    models that can be stated for the run are in ``alternatives``; which of them to believe is what ``hypotheses`` is
+    for.
 
     Parameters
     ----------

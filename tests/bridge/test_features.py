@@ -264,6 +264,12 @@ def test_a_layer_that_is_named():
     assert "6 rows" in hidden.summary()
 
 
+@pytest.mark.parametrize(("option", "value"), [("device", "nowhere"), ("device", 1.5), ("cache", -1), ("cache", "all")])
+def test_bad_options(option, value):
+    with pytest.raises(InvalidInput, match=option):
+        last_layer_features(perceptron(), data(), **{option: value})
+
+
 def test_sentences_about_the_data():
     X, y = data()
     net = perceptron()

@@ -501,6 +501,20 @@ def test_the_module_and_all_random_states_stay_as_they_were():
         assert p.grad is held and torch.equal(held, values) and p.requires_grad
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weight_decay": -1e-3}, "weight_decay must not be negative"),
+        ({"weight_decay": 1e-3, "bias_decay": -1.0}, "bias_decay must not be negative"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
+        ({"label_smoothing": -0.1}, r"label_smoothing must lie in \[0, 1\)"),
+    ],
+)
+def test_measurements_refuse_numbers_out_of_range(options, words):
+    with pytest.raises(InvalidInput, match=words):
+        measure(perceptron(), toy(), **options)
+
+
 def test_hooks_are_removed_where_the_loader_raises():
     net, (X, y) = perceptron(), toy()
     with pytest.raises(InvalidInput, match="label"):
