@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 
-def plain(value: Any) -> Any:
-    """``value`` with infinities and NaN as null and NumPy scalars as Python's, so that JSON is strict."""
+def plain(value: Any, *, strict: bool = True) -> Any:
+    """``value`` with NumPy scalars as Python's and, where ``strict``, infinities and NaN as null, as JSON wants it."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain(item, strict=strict) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, strict=strict) for item in value]
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
+        return plain(value.tolist(), strict=strict)
+    if strict and isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from simulations._output import plain
+from theory._arrays import as_count
 from theory._errors import InvalidInput
 
 PATIENCE = 30.0  # seconds to wait for another process that is writing
@@ -82,7 +83,7 @@ class ResultsStore:
         """Store a record; where another process was first, its record stays and is returned."""
         from theory import __version__
 
-        values = (config_key(config), _text(config), _text(record), __version__, seconds, time.time())
+        values = (config_key(config), _text(config, strict=False), _text(record), __version__, seconds, time.time())
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?)", values)
         found = self.find(config)
@@ -98,10 +99,13 @@ class ResultsStore:
 
         Raises
         ------
-        InvalidInput : a value that is not a number.
+        InvalidInput : a step that is not a whole number from 0 on; a value that is not a number, or is called ``step``.
         """
+        step = as_count("step", step, minimum=0)
+        if "step" in values:
+            raise InvalidInput("a number cannot be called 'step', which is what it is kept under.")
         try:
-            rows = [(run, int(step), str(name), float(value)) for name, value in values.items()]
+            rows = [(run, step, str(name), float(value)) for name, value in values.items()]
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"a results store keeps numbers by name, but: {error}.") from None
         with self._transaction():
@@ -154,11 +158,13 @@ def config_key(config: Mapping[str, Any]) -> str:
     ------
     InvalidInput : a value that JSON cannot hold.
     """
-    return hashlib.sha256(_text(config).encode()).hexdigest()
+    # not strict: an infinite number is not the same choice as None
+    return hashlib.sha256(_text(config, strict=False).encode()).hexdigest()
 
 
-def _text(value: Mapping[str, Any]) -> str:
+def _text(value: Mapping[str, Any], *, strict: bool = True) -> str:
     try:
-        return json.dumps(plain(dict(value)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        content = plain(dict(value), strict=strict)
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=not strict)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"a results store keeps plain values only: {error}.") from None

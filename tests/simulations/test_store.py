@@ -104,3 +104,18 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 def test_configurations_are_plain():
     with ResultsStore(":memory:") as store, pytest.raises(InvalidInput, match="plain values"):
         store.once({"object": object()}, dict)
+
+
+def test_an_infinite_choice_is_not_none():
+    store = ResultsStore(":memory:")
+    choices = [None, float("inf"), -float("inf"), float("nan")]
+    assert [store.once({"ratio": c}, lambda i=i: {"i": i})["i"] for i, c in enumerate(choices)] == [0, 1, 2, 3]
+    assert store.configs()[1] == {"ratio": float("inf")}
+
+
+@pytest.mark.parametrize(("step", "values"), [(1.5, {"a": 1}), (-1, {"a": 1}), (1, {"step": 5.0})])
+def test_steps_are_whole_and_keep_their_name(step, values):
+    store = ResultsStore(":memory:")
+    with pytest.raises(InvalidInput, match="step"):
+        store.add("run", step, values)
+    assert store.read("run") == []
