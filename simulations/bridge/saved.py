@@ -50,8 +50,7 @@ def read_saved(
     path = Path(path)
     if not path.is_file():
         raise InvalidInput(f"no file {str(path)!r}.")
-    if architecture is not None and input_shape not in (None, architecture.input_shape):
-        raise InvalidInput(f"the architecture takes inputs of shape {architecture.input_shape}, not {input_shape}.")
+    check_shape(architecture, input_shape)
     torch = import_torch("reading a saved module")
     with _quiet():
         found, example = _loaded(torch, path, trust)
@@ -66,6 +65,17 @@ def read_saved(
         elif input_shape is not None and example.shape[1:] != input_shape:
             raise InvalidInput(f"{str(path)!r} takes inputs of shape {example.shape[1:]}, not {input_shape}.")
         return read_architecture(found, example)
+
+
+def check_shape(architecture: Architecture | None, input_shape: tuple[int, ...] | None) -> None:
+    """Refuse a shape of one sample that is not the architecture's.
+
+    Raises
+    ------
+    InvalidInput : they differ.
+    """
+    if architecture is not None and input_shape not in (None, architecture.input_shape):
+        raise InvalidInput(f"the architecture takes inputs of shape {architecture.input_shape}, not {input_shape}.")
 
 
 def _loaded(torch: Any, path: Path, trust: bool) -> tuple[Any, np.ndarray | None]:
@@ -83,6 +93,9 @@ def _loaded(torch: Any, path: Path, trust: bool) -> tuple[Any, np.ndarray | None
         )
     import pickle
 
+    with path.open("rb") as stream:
+        if stream.read(2)[:1] not in (b"P", b"\x80"):  # of a zip archive, and of a pickle
+            raise InvalidInput(f"cannot read {str(path)!r}: it was not written by torch.save.")
     try:
         if kind == "program":
             with path.open("rb") as stream:
@@ -91,7 +104,7 @@ def _loaded(torch: Any, path: Path, trust: bool) -> tuple[Any, np.ndarray | None
             return program.module(), None if not inputs or not inputs[0] else inputs[0][0].double().numpy()
         return torch.load(path, map_location="cpu", weights_only=not trust), None
     except pickle.UnpicklingError:
-        if trust or not path.read_bytes()[:2].startswith((b"PK", b"\x80")):  # a zip archive or a pickle
+        if trust:
             raise InvalidInput(f"cannot read {str(path)!r}: it was not written by torch.save.") from None
         raise InvalidInput(
             f"{str(path)!r} holds a pickled module, or other objects, and loading runs code: pass --trust if you trust "

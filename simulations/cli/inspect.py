@@ -101,10 +101,11 @@ def inspect(
 
 def _read(path: Path, described: Architecture | None, shape: tuple[int, ...] | None, trust: bool) -> ReadNetwork:
     """The network in a file of PyTorch, or in an archive of NumPy, which needs no PyTorch."""
-    from simulations.bridge.saved import read_saved, with_architecture
+    from simulations.bridge.saved import check_shape, read_saved, with_architecture
     from simulations.cli._files import read_archive
 
     if path.suffix == ".npz":
+        check_shape(described, shape)
         return with_architecture(read_archive(path), described, path)
     return read_saved(path, architecture=described, input_shape=shape, trust=trust)
 
