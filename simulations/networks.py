@@ -209,7 +209,10 @@ def _seeded(seed: int) -> Iterator[None]:
     """The global CPU generator of torch seeded inside, as it was outside (torch.manual_seed would reseed CUDA too)."""
     torch = import_torch("a network")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(as_count("seed", seed, minimum=0))
+        seed = as_count("seed", seed, minimum=0)
+        if seed >= 2**63:
+            raise InvalidInput(f"seed must be below 2^63, but is {seed}.")
+        torch.default_generator.manual_seed(seed)
         yield
 
 

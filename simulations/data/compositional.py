@@ -149,7 +149,11 @@ def compositional(
     level 1, 2 nodes: h(a, b) = (tanh(... a ... b ... ab) ...) / ...
     level 2, 1 node: h(a, b) = (tanh(... a ... b ... ab) ...) / ...
     """
-    n, held, K = as_count("n", n), as_count("test_size", test_size, minimum=0), as_count("num_classes", num_classes)
+    n, held, K = (
+        as_count("n", n),
+        as_count("test_size", test_size, minimum=0),
+        as_count("num_classes", num_classes, minimum=2),
+    )
     seed = as_count("seed", seed, minimum=0)
     law = seed if function_seed is None else as_count("function_seed", function_seed, minimum=0)
     tree = binary_tree(depth, law, shared=shared)

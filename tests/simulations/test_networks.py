@@ -134,6 +134,7 @@ def test_resnet_starts_with_variance_two_over_fan_out():
         (lambda: perceptron([5, 2], activation="step"), "activation must be one of relu"),
         (lambda: perceptron([5, 2], dtype="float16"), "dtype must be 'float32' or 'float64'"),
         (lambda: perceptron([5, 2], seed=-1), "seed must be at least 0"),
+        (lambda: perceptron([5, 2], seed=2**63), "seed must be below 2^63"),
         (lambda: perceptron([5, 2], scale=0), "scale must be positive"),
         (lambda: convnet((8,), (4,), 2), "input_shape must be (c, length)"),
         (lambda: convnet((1, 8, 8), (4,), 2, kernel=2), "kernel must be odd"),
