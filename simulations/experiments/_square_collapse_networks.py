@@ -49,7 +49,7 @@ class Setting:
         """For tables."""
         activation = "linear" if self.activation == "identity" else "ReLU"
         inputs = "free inputs" if self.inputs == "orthonormal" else "digits"
-        return f"{activation}, {inputs}, {'plain' if self.normalisation == 'none' else 'unit layers'}"
+        return f"{activation} {self.width}, {inputs}, {'plain' if self.normalisation == 'none' else 'unit layers'}"
 
     @property
     def samples(self) -> int:
@@ -106,7 +106,8 @@ def predictions(setting: Setting, lam: float, feature_square: float | None = Non
 def train_one(setting: Setting, lam: float, seed: int) -> dict[str, Any]:
     """Train; at the end the targets of collapse as measured, and along training the variation within classes.
 
-    ``residual``: gradient of the objective over that of the penalty (for unit layers of rho alone).
+    ``residual``: gradient of the objective over that of the penalty (for unit layers of rho alone). ``mixed``: see
+    the function.
     """
     from simulations.networks import perceptron
 
@@ -166,7 +167,7 @@ def train_one(setting: Setting, lam: float, seed: int) -> dict[str, Any]:
         "centred_cosine": metrics.nc2_maximal_angle_means,
         "duality": float(np.linalg.norm(W / np.linalg.norm(W) - means / np.linalg.norm(means))), "nc4": metrics.nc4,
         "margin_mean": float(margins.mean()), "margin_spread": float(margins.std() / margins.mean()),
-        "rate": fitted_rate(times, np.array(within)), "residual": residual,
+        "rate": fitted_rate(times, np.array(within)), "residual": residual, "mixed": mixed(features, data.y),
     }  # fmt: skip
 
 
@@ -174,6 +175,12 @@ def fitted_rate(times: np.ndarray, within: np.ndarray) -> float:
     """Minus the slope of log within against time over the second half, as far as it stays above rounding."""
     late = (times >= times[-1] / 2) & (within > 1e-13 * within.max())
     return float(-np.polyfit(times[late], np.log(within[late]), 1)[0]) if late.sum() > 2 else float("nan")
+
+
+def mixed(features: np.ndarray, y: np.ndarray) -> float:
+    """Of the pairs of a unit and a class that it sees at all, the share in which it is off for some samples."""
+    on = np.array([(features[y == k] != 0).mean(axis=0) for k in range(int(y.max()) + 1)])
+    return float(((on > 0) & (on < 1)).sum() / max((on > 0).sum(), 1))
 
 
 def _relu(z: np.ndarray) -> np.ndarray:

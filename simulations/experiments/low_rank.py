@@ -160,6 +160,13 @@ def _notes(runs: dict[tuple[str, int, float], list[dict[str, Any]]]) -> list[str
         f"At a distance of {networks.NEAR:g} the bound on the rank reaches the full one on {vacuous} of {len(layers)} "
         f"(from {min(x['certified'] for x in layers)}, where full is at most {max(x['min_dim'] for x in layers)}).",
     ]
+    used = max(2 * STEP * lam for _, _, lam in runs)
+    full = max(x["min_dim"] for x in layers)
+    needed = 1 - networks.NEAR ** (1 / (full - 1))
+    notes.append(
+        f"To say more at that distance with one sample a step, 2 step lam would have to be at least {needed:.2g} for a "
+        f"full rank of {full}; here it is at most {used:.2g}."
+    )
     said = [x for x in layers if x["distance"]]
     if said:
         best = min(said, key=lambda x: float(x["distance"][-1]))

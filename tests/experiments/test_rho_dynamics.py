@@ -91,7 +91,9 @@ def test_rest_points_by_hand():
     rho, ratio = experiment.rest("lagrange", 0.01, run)
     assert rho == pytest.approx(0.2 / 0.06)
     assert ratio == pytest.approx(0.3 / (1 - 2 * 0.2 * rho + 0.05 * rho**2))
-    assert experiment.rest("none", 0.01, run)[0] == pytest.approx((0.2 - 0.01) / 0.05)
+    rho, ratio = experiment.rest("none", 0.01, run)
+    assert rho == pytest.approx((0.2 - 0.01) / 0.05)
+    assert ratio == pytest.approx(0.3 / (1 - 2 * 0.2 * rho + 0.05 * rho**2))
 
 
 def test_a_wrong_theory_disagrees(done, monkeypatch):

@@ -83,6 +83,12 @@ def test_scatter_by_hand():
     assert networks._scatter(H, y, 2) == (1.0, 25.0)
 
 
+def test_mixed_pairs_by_hand():
+    # unit 0: on for all of class 0, off for class 1; unit 1: mixed in class 0, on in class 1
+    features = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 3.0], [0.0, 1.0]])
+    assert networks.mixed(features, np.array([0, 0, 1, 1])) == pytest.approx(1 / 3)
+
+
 def test_a_wrong_theory_disagrees(done, monkeypatch):
     result, path, _ = done
     told = experiment.predictions
