@@ -77,14 +77,18 @@ def test_certificate_proves_what_then_happens():
     H = first_layer_kernel(X)
     assert found.holds and found.least_eigenvalue == pytest.approx(eigvalsh(H)[0], rel=0.05)
     assert found.residual == pytest.approx(np.sqrt(2), rel=1e-12)
-    start, flow, eta = W.copy(), W.copy(), 0.02
+    start, flow, eta, sizes = W.copy(), W.copy(), 0.02, [found.residual]
     for k in range(1, 301):
         r = np.maximum(X @ flow.T, 0) @ a - y
         flow = flow - eta * ((((X @ flow.T) > 0) * r[:, None]).T @ X) * a[:, None]
         size = np.linalg.norm(np.maximum(X @ flow.T, 0) @ a - y)
+        sizes.append(size)
         assert size <= np.exp(-found.rate * eta * k) * found.residual
         flipped = ((X @ flow.T > 0) != (X @ start.T > 0)).mean(axis=1).max()
         assert flipped <= found.flips
+    predicted = descent_residual(H, -y, eta, range(301))  # arora2019fine's formula, with the infinite-width kernel
+    assert np.abs(np.array(sizes) - predicted).max() < 0.02 * predicted[0] and predicted[-1] < 0.1 * predicted[0]
+    assert np.linalg.norm(flow - start) == pytest.approx(kernel_movement(H, -y), rel=0.05)
     moved = np.linalg.norm(flow - start, axis=1).max()
     assert 0.2 * found.neuron_radius < moved <= found.neuron_radius
     assert np.linalg.norm(flow - start) <= found.radius
