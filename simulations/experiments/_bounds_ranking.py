@@ -12,6 +12,7 @@ from scipy.stats import beta, kendalltau
 from simulations.experiments._bounds_networks import SCALED, Setting
 
 LEVEL = 0.005  # of each one-sided binomial limit
+LEARNT = 0.5  # error on the sample below which random labels count as learnt, at least in part
 Records = dict[tuple[Setting, int], dict[str, Any]]
 
 
@@ -80,8 +81,9 @@ def _taus(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def random_above_true(records: Records, pairs: Sequence[tuple[Setting, Setting]], seed: int) -> dict[str, float]:
-    """Share of pairs (true, random) in which the quantity is strictly larger on random labels."""
-    ends = [[scores(records[setting, seed]["rows"][-1]) for setting in pair] for pair in pairs]
+    """Share of pairs (true, random) in which the quantity is larger on random labels, where these were learnt."""
+    rows = [[records[setting, seed]["rows"][-1] for setting in pair] for pair in pairs]
+    ends = [[scores(row) for row in pair] for pair in rows if pair[1]["error"] < LEARNT]
     names = {name: None for true, _ in ends for name in true}
     return {name: mean([float(r[name] > t[name]) for t, r in ends if name in t and name in r]) for name in names}
 

@@ -258,7 +258,11 @@ def _notes(
                 f"wrong ({_listed(told, lambda t: t <= -0.5)})."
             )
     below = [row["quantity"] for row in table if row["random above true"] is not None and row["random above true"] < 1]
-    notes.append("Larger on random than on true labels in every pair: all quantities"
+    ended = [(s, record["rows"][-1]["error"]) for (s, _), record in records.items() if s.labels == "random"]
+    late = [f"{_said(s)} ({error:.2f})" for s, error in ended if error >= rank.LEARNT]
+    notes.append(f"Random labels learnt to an error below {rank.LEARNT:g} on the sample in {len(ended) - len(late)} of "
+                 f"{len(ended)} networks" + (f"; not in {'; '.join(late)}." if late else "."))  # fmt: skip
+    notes.append("Larger on random labels than on true ones in every pair where they were learnt: all quantities"
                  + (f" but {', '.join(below)}." if below else "."))  # fmt: skip
     worst = max(grown.checks, key=lambda check: check.deviation if np.isfinite(check.deviation) else -1.0)
     notes.append(f"Architecture alone and trained networks part most in {worst.name}: {float(worst.predicted):.2f} "
@@ -271,17 +275,18 @@ def _listed(told: list[tuple[str, float]], keep: Callable[[float], bool]) -> str
 
 
 def draw(result: ExperimentResult, figure: Figure) -> None:
-    """Error and certificates along training for true and random labels, and the rank correlations."""
-    figure.set_size_inches(13, 5.2)
-    axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
+    """Error and certificates along training, rank correlations, and the growth of complexity terms with size."""
+    figure.set_size_inches(11.5, 9.2)
+    axes = figure.subplots(2, 2, height_ratios=(1, 1.15))
     get = {key: np.asarray(value, float) for key, value in result.curves.items()}
-    for ax, labels in zip(axes, ("true", "random"), strict=False):
+    for ax, labels in zip(axes[0], ("true", "random"), strict=True):
         _errors(ax, get, labels)
-    axes[1].sharey(axes[0])
-    axes[0].set_ylabel("error probability, and its bounds")
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
-    _correlations(axes[2], result)
+    axes[0, 1].sharey(axes[0, 0])
+    axes[0, 0].set_ylabel("error probability, and its bounds")
+    handles, texts = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=5, frameon=False, fontsize=8.5)
+    _correlations(axes[1, 0], result)
+    _slopes(axes[1, 1], result)
     agreement = result.agreement
     valid = all(check.agrees for check in agreement.checks if check.name.startswith("certificate"))
     met = f"{sum(check.agrees for check in agreement.checks[2:])} of {len(agreement.checks) - 2} met"
@@ -338,5 +343,31 @@ def _correlations(ax: Axes, result: ExperimentResult) -> None:
     ax.set_yticks(range(len(rows)), [row["quantity"] for row in rows], fontsize=7.5)
     ax.set_xlim(-1.08, 1.08)
     ax.set_xlabel("Kendall's tau with the true gap")
-    ax.set_title("ranking over n, width, depth, epochs", fontsize=10)
-    ax.legend(fontsize=7.5, loc="upper left", framealpha=0.9)
+    ax.set_title("which quantity ranks networks as the gap does, over", fontsize=10, pad=22)
+    ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5, frameon=False, borderpad=0,
+              columnspacing=0.9, handletextpad=0.2)  # fmt: skip
+
+
+def _slopes(ax: Axes, result: ExperimentResult) -> None:
+    """Predicted slopes as bars, measured ones as points with their spread."""
+    names = list(reversed(SCALED))
+    for offset, (words, marker, fill) in zip(
+        (0.25, 0.0, -0.25),
+        (("exponent in n", "o", "k"), ("exponent in width", "s", "w"), ("log10 per layer", "^", "w")),
+        strict=True,
+    ):
+        checks = [result.agreement[f"{name}: {words}"] for name in names]
+        y = np.arange(len(names)) + offset
+        spread = [0.0 if check.spread is None else float(check.spread) for check in checks]
+        ax.errorbar([float(c.measured) for c in checks], y, xerr=spread, fmt=marker, mfc=fill, mec="k", color="k", ms=5,
+                    lw=0.8, capsize=2, label=words)  # fmt: skip
+        ax.plot([float(c.predicted) for c in checks], y, "|", color="k", ms=12, mew=2)
+    ax.plot([], [], "|", color="k", ms=10, mew=2, ls="", label="predicted")
+    for i in range(len(names) - 1):
+        ax.axhline(i + 0.5, color="0.85", lw=0.8, zorder=0)
+    ax.axvline(0, color="0.6", lw=0.8, zorder=0)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.set_xlabel("slope of log complexity at the median margin")
+    ax.set_title("growth with size: architecture alone, and trained networks", fontsize=10, pad=22)
+    ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, borderpad=0,
+              columnspacing=0.9, handletextpad=0.2)  # fmt: skip

@@ -183,7 +183,7 @@ def test_record_and_figure(done):
     assert any("network 4 of 6" in line for line in lines)
     figure = Figure()
     experiment.draw(result, figure)
-    assert len(figure.axes) == 3 and result.agreement.verdict in figure.get_suptitle()
+    assert len(figure.axes) == 4 and result.agreement.verdict in figure.get_suptitle()
 
 
 def test_binomial_limits_are_exact():
@@ -215,5 +215,7 @@ def test_ranking_of_made_up_records():
     records[sizes[0], 0]["rows"].append(row(9, 2, 0.9))
     assert rank.taus_in_training(records, sizes[:1], 0)["a"] == pytest.approx(1 / 3)
     twin = replace(sizes[1], labels="random")
+    records[twin, 0] = {"rows": [row(1.0, 1, 0.9)]}
+    assert rank.random_above_true(records, [(sizes[1], twin)], 0) == {"a": 0.0, "m": 0.0}  # equal is not above
     records[twin, 0] = {"rows": [row(1.5, 1, 0.9)]}
     assert rank.random_above_true(records, [(sizes[1], twin)], 0) == {"a": 1.0, "m": 0.0}
