@@ -171,8 +171,8 @@ def _notes(found: dict[tuple[Setting, float], list[dict[str, Any]]]) -> list[str
         if s.activation == "relu" and s.inputs == "orthonormal":
             share = [100 * r["mixed"] for r in runs]
             notes.append(
-                f"{s.name}: {min(share):.0f} to {max(share):.0f} % of the pairs of a unit and a class that it sees have "
-                "samples for which it is off; on orthonormal inputs such a feature gets no gradient and stays off."
+                f"{s.name}: {min(share):.0f} to {max(share):.0f} % of the pairs of a unit and a class that it sees "
+                "have samples for which it is off; on orthonormal inputs such a feature gets no gradient and stays off."
             )
         late = max(r["residual"] for r in runs)
         if late > 0.05:

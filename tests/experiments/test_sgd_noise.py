@@ -109,7 +109,7 @@ def test_a_wrong_theory_disagrees(done, monkeypatch):
 
 
 def test_relu_minima_have_no_prediction():
-    record = replicas.run_one(replace(experiment.RELU, replicas=2, relaxations=0.05))
+    record = replicas.run_one(replace(experiment.RELU, seed=1, replicas=2, relaxations=0.05))
     assert record["predicted"] is None and "kink" in record["reason"]
 
 
