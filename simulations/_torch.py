@@ -1,4 +1,4 @@
-"""PyTorch is optional: imported where it is first needed, one sentence where it is missing."""
+"""PyTorch, imported where it is first needed, with one sentence where it is missing; modules checked and copied."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def import_torch(what: str) -> Any:
     except ImportError:
         raise PreconditionError(f"{what} needs PyTorch: pip install 'deep-classifier-theory[torch]'.") from None
     return torch
+
+
+def first_line(error: BaseException) -> str:
+    """The message of an error up to its first line break."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def check_values(module: Any) -> None:
@@ -54,8 +59,7 @@ def deep_copy(module: Any, memo: dict[int, Any] | None = None) -> Any:
     try:
         return copy.deepcopy(module, memo)
     except Exception as error:  # a module's own code runs here
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InvalidInput(f"the module cannot be copied: {reason}.") from error
+        raise InvalidInput(f"the module cannot be copied: {first_line(error)}.") from error
 
 
 def as_dtype(value: Any) -> Any:

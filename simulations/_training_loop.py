@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from simulations import _checkpoint
 from simulations._progress import Progress
-from simulations._torch import as_device, check_values, deep_copy
+from simulations._torch import as_device, check_values, deep_copy, first_line
 from simulations._training_record import TrainingPlan, TrainingRow, TrainingRun
 from simulations._training_steps import Stream, batches, loss_of, measured, noisy_labels, steps_per_epoch, stream_seed
 from simulations.data.dataset import Dataset
@@ -102,7 +102,7 @@ class Loop:
                     loss.backward()
                     self.optimizer.step()
         except ValueError as error:  # batch normalisation refuses a last batch of one sample
-            raise InvalidInput(f"a training step fails: {_first_line(error)}; another batch_size may help.") from error
+            raise InvalidInput(f"a training step fails: {first_line(error)}; another batch_size may help.") from error
         return loss.detach()
 
     def _rate(self, step: int) -> float:
@@ -195,7 +195,7 @@ class Loop:
             with torch.no_grad(), self.stream.drawn():
                 outputs = self.model(samples)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise InvalidInput(f"the network does not take samples of shape {shape}: {_first_line(error)}.") from error
+            raise InvalidInput(f"the network does not take samples of shape {shape}: {first_line(error)}.") from error
         if not torch.equal(samples, self.X[:2]):
             raise InvalidInput("the network changes its inputs in place, which would change the data of later epochs.")
         wanted = (len(samples), K)
@@ -236,10 +236,6 @@ def _optimizer(model: torch.nn.Module, plan: TrainingPlan) -> torch.optim.SGD:
         groups.append({"params": free, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
     return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.nesterov)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _copied(state: Any) -> Any:

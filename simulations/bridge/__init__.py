@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from simulations.bridge.architecture import ReadNetwork, read_architecture
     from simulations.bridge.features import LastLayer, last_layer_features
     from simulations.bridge.flow import ModuleFlow, ModuleNetwork, flow_of
+    from simulations.bridge.measurement import LayerEnergy, Measured, measure
     from simulations.bridge.monitor import CollapseMonitor, MonitorRecord
-    from simulations.bridge.prediction import Hypothesis, LayerEnergy, Measured, Prediction, measure, predict
+    from simulations.bridge.prediction import Hypothesis, Prediction, predict
 
 _FILES = {
     "architecture": ("ReadNetwork", "read_architecture"),
@@ -30,7 +31,8 @@ _FILES = {
     "monitor": ("CollapseMonitor", "MonitorRecord"),
     "adapters": ("lightning_callback", "tensorboard_writer"),
     "agreement": ("Agreement", "Check", "Relative", "compare"),
-    "prediction": ("Hypothesis", "LayerEnergy", "Measured", "Prediction", "measure", "predict"),
+    "measurement": ("LayerEnergy", "Measured", "measure"),
+    "prediction": ("Hypothesis", "Prediction", "predict"),
     "flow": ("ModuleFlow", "ModuleNetwork", "flow_of"),
 }
 _HOME = {name: file for file, names in _FILES.items() for name in names}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simulations._torch import import_torch
+from simulations._torch import first_line, import_torch
 from theory._errors import InvalidInput, PreconditionError
 
 if TYPE_CHECKING:
@@ -142,10 +142,9 @@ def _run(module: nn.Module, inputs: Any) -> tuple[list[_Call], tuple[str, ...], 
     try:
         output = module(inputs.clone())  # the forward may work in place
     except RuntimeError as error:  # what torch raises where shapes or types do not meet
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         kind = str(inputs.dtype).removeprefix("torch.")
         raise InvalidInput(
-            f"the module does not run on inputs of shape {tuple(inputs.shape)}, {kind}: {reason}."
+            f"the module does not run on inputs of shape {tuple(inputs.shape)}, {kind}: {first_line(error)}."
         ) from error
     finally:
         for handle in handles:

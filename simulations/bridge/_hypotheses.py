@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulations.bridge._effective import LayerEnergy, Measured
+from simulations.bridge.measurement import LayerEnergy, Measured
 from theory.peeled import DeepLinearModel, PeeledSolution, solve
 
 STATIONARY = 0.05

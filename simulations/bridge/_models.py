@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from simulations.bridge._effective import Measured
 from simulations.bridge._quantities import geometry, losses, margins
+from simulations.bridge.measurement import Measured
 from theory._arrays import as_positive
 from theory._errors import InvalidInput, PreconditionError
 from theory.peeled import DeepLinearModel, LayerPeeledModel, PeeledSolution, SELIModel, UnconstrainedFeaturesModel

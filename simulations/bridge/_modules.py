@@ -105,9 +105,3 @@ def _refuse(module: nn.Module) -> None:
         if replaced is not None and not own and not type(part).__module__.startswith(("torch.export", "torch.fx")):
             raise InvalidInput(f"the forward of {where} was replaced by a function, which may not belong to a copy.")
     check_values(module)
-
-
-def first_line(error: BaseException) -> str:
-    """The message of an error up to its first line break."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -10,10 +10,10 @@ import numpy as np
 
 from simulations._torch import import_torch
 from simulations.bridge._classifier import as_rows, find_classifier, first_input, matrix_and_bias
-from simulations.bridge._effective import LayerEnergy
 from simulations.bridge._loading import Batches
 from simulations.bridge._quantities import losses, margins, slopes
 from simulations.bridge._untouched import bare, untouched
+from simulations.bridge.measurement import LayerEnergy
 from theory._errors import InvalidInput, PreconditionError
 from theory.collapse import ClassMeans, CollapseMetrics, MeansAccumulator, ScatterAccumulator
 

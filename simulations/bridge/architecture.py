@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulations._torch import first_line
 from theory._errors import InvalidInput, PreconditionError, TheoryError
 from theory.architecture import Architecture, Operation, to_description
 
@@ -115,7 +116,7 @@ def read_architecture(
             except Exception as error:
                 raise InvalidInput(
                     f"a float64 copy of the module cannot be evaluated on an input of shape {x.shape}, whose first "
-                    f"axis is the batch: {_modules.first_line(error)}."
+                    f"axis is the batch: {first_line(error)}."
                 ) from error
             tapes.append(tape)
     tape, steps = tapes[0], runs[0]

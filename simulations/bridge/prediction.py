@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simulations.bridge._effective import LayerEnergy, Measured, measure
 from simulations.bridge._hypotheses import Hypothesis, hypotheses
 from simulations.bridge._models import Known, parameters, quantities
 from simulations.bridge._quantities import LOSSES, listed
+from simulations.bridge.measurement import Measured, measure
 from theory._arrays import as_real
 from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.peeled import PeeledSolution, SELIModel, solve
-
-__all__ = ["Hypothesis", "LayerEnergy", "Measured", "Prediction", "measure", "predict"]
 
 MODELS = ("auto", "penalties", "layer-peeled", "vanishing")
 FEATURES = ("auto", "free", "relu")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simulations._torch import first_line
 from simulations.data.dataset import Dataset
 from theory._errors import InvalidInput, PreconditionError
 
@@ -108,9 +109,8 @@ def _download(name: str, folder: Path) -> None:
         for train in (True, False):
             getattr(torchvision.datasets, SETS[name][0])(str(folder), train=train, download=True)
     except (OSError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise PreconditionError(
-            f"torchvision could not download {name}: {reason}; put its files into {str(folder)!r}."
+            f"torchvision could not download {name}: {first_line(error)}; put its files into {str(folder)!r}."
         ) from None
 
 
@@ -167,8 +167,7 @@ def _read_cifar(name: str, place: Path, part: str) -> tuple[np.ndarray, np.ndarr
         except InvalidInput:
             raise
         except Exception as error:  # a broken pickle can raise almost anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise InvalidInput(f"{str(path)!r} is not a batch of {name}: {reason}.") from None
+            raise InvalidInput(f"{str(path)!r} is not a batch of {name}: {first_line(error)}.") from None
         if y.shape != (len(X),):
             raise InvalidInput(f"{str(path)!r} does not hold one image for each label.")
         pixels.append(X)
