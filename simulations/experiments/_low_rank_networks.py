@@ -91,7 +91,7 @@ def train_one(setting: Setting) -> dict[str, Any]:
     for k in range(setting.updates):
         chosen = torch.randint(len(X), (setting.batch,), generator=draw)
         optimiser.zero_grad()
-        ((module(X[chosen]) - y[chosen]) ** 2).sum().div(2 * setting.batch).backward()  # type: ignore[no-untyped-call]
+        ((module(X[chosen]) - y[chosen]) ** 2).sum().div(2 * setting.batch).backward()
         if k >= setting.updates - KEPT:
             past.append([w.detach().clone().numpy() for w in weights])
             slopes.append([2 * w.grad.clone().numpy() for w in weights if w.grad is not None])

@@ -19,7 +19,7 @@ K, D, PER_CLASS, WIDTH = 3, 8, 8, 12
 STEP = 0.05
 ORTHOGONAL, ORTHOGONAL_WIDTH, ORTHOGONAL_STEP = 8, 16, 0.1
 POINTS = 150  # of a flow that are kept
-TOLERANCES = {"rtol": 1e-8, "atol": 1e-11}
+TOLERANCES: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-11}
 
 
 def data_of(seed: int) -> Dataset:
