@@ -22,19 +22,17 @@ from theory.architecture import (
     INPUT,
     Activation,
     Architecture,
-    AvgPool,
     Conv,
-    GlobalAvgPool,
     GraphBuilder,
     Linear,
-    MaxPool,
     Node,
     Scale,
 )
 from theory.bounds._network import Network
 from theory.bounds._report import Assumption
-from theory.norms import NormBracket, average_pool_norm, max_pool_lipschitz
+from theory.norms import NormBracket
 from theory.norms.layers import layer_spectral_norm
+from theory.norms.lipschitz import fixed_lipschitz
 
 Logs = dict[str, float]
 
@@ -153,23 +151,6 @@ def log_of(value: float) -> float:
 def log_sum(*logs: float) -> float:
     """Ln of the sum of exponentials."""
     return float(np.logaddexp.reduce(logs))
-
-
-def fixed_lipschitz(node: Node) -> float:
-    """Lipschitz constant of an operation without weights, from above."""
-    op, shape = node.operation, node.input_shapes[0]
-    match op:
-        case Activation():
-            return op.facts.lipschitz
-        case MaxPool():
-            kernel, stride, _ = op.window(len(shape) - 1)
-            return max_pool_lipschitz(kernel, stride)
-        case AvgPool():
-            kernel, stride, padding = op.window(len(shape) - 1)
-            return average_pool_norm(shape[1:], kernel, stride, padding, count_include_pad=op.count_include_pad)
-        case GlobalAvgPool():
-            return 1 / math.sqrt(math.prod(shape[1:]))
-    return 1.0
 
 
 def sensitivities(net: Scored, log_s: Mapping[str, float]) -> Logs:

@@ -3,7 +3,7 @@
 ``spectral_norm`` of a matrix, ``conv_spectral_norm`` of a convolution layer (``circular_norm``, ``padded_norm``,
 ``toeplitz_norm`` and the size-free ``size_free_norm``, ``unfolding_norm``, ``self_correlation_norm`` by name);
 Frobenius, (2,1) and (1,inf) norms of matrices, kernels and of the explicit matrix ``toeplitz_matrix``; pooling. Of a
-whole network: ``layer_norms``, ``path_norm``.
+whole network: ``layer_norms``, ``path_norm``, ``network_lipschitz``, ``difference_lipschitz``.
 """
 
 from theory.norms._record import NormBracket
@@ -13,6 +13,7 @@ from theory.norms.dense import frobenius_norm, norm_1_inf, norm_2_1, spectral_no
 from theory.norms.geometry import output_size
 from theory.norms.kernels import filter_norm_2_1, tap_norms
 from theory.norms.layers import LayerNorms, layer_norms
+from theory.norms.lipschitz import difference_lipschitz, network_lipschitz
 from theory.norms.padded import padded_norm
 from theory.norms.path import PathNorm, path_norm
 from theory.norms.pooling import average_pool_norm, max_pool_lipschitz
@@ -26,10 +27,12 @@ __all__ = [
     "average_pool_norm",
     "circular_norm",
     "conv_spectral_norm",
+    "difference_lipschitz",
     "filter_norm_2_1",
     "frobenius_norm",
     "layer_norms",
     "max_pool_lipschitz",
+    "network_lipschitz",
     "norm_1_inf",
     "norm_2_1",
     "output_size",
