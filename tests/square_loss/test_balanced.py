@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
 from scipy.optimize import minimize_scalar
 
-from theory import InvalidInput, PreconditionError
+from theory import InvalidInput, NotConverged, PreconditionError
 from theory.flow import deep_linear
 from theory.flow.exact.balanced_depth import BalancedDepth
 from theory.square_loss import BalancedRho, decay_thresholds, integrate_rho, output_moments
-from theory.square_loss._balanced_time import _by_quadrature, elapsed
+from theory.square_loss._balanced_time import elapsed
 
 X, Y = np.array([[0.9], [0.4], [-1.1]]), np.array([1.0, 1.0, -1.0])
 AT = output_moments(X[:, 0], Y)
+
+
+def by_quadrature(L, mu, M, lam, start, end):
+    value, _ = quad(
+        lambda x: 0.5 / (mu * np.exp((L - 2) * x) - M * np.exp((2 * L - 2) * x) - lam), np.log(start), np.log(end),
+        epsabs=0, epsrel=1e-12, limit=500,
+    )  # fmt: skip
+    return value
 
 
 def cases(L):
@@ -108,11 +116,11 @@ def test_two_layers_have_a_pitchfork():
 @pytest.mark.parametrize(("start", "end"), [(0.9, 0.6), (0.3, 0.31), (1.4, 1.2)])
 def test_time_by_partial_fractions_is_the_integral(L, start, end):
     mu, M, lam = 0.5, 0.8, 0.9  # far above collapse: everything falls
-    assert elapsed(L, mu, M, lam, start, end) == pytest.approx(_by_quadrature(L, mu, M, lam, start, end), rel=1e-10)
+    assert elapsed(L, mu, M, lam, start, end, 0.0) == pytest.approx(by_quadrature(L, mu, M, lam, start, end), rel=1e-10)
     for sign in (0.5, -0.5):
         start, end = (1.4, 1.2) if sign > 0 else (start, end)
-        assert elapsed(L, sign, M, 0.0, start, end) == pytest.approx(
-            _by_quadrature(L, sign, M, 0.0, start, end), rel=1e-10
+        assert elapsed(L, sign, M, 0.0, start, end, 0.0) == pytest.approx(
+            by_quadrature(L, sign, M, 0.0, start, end), rel=1e-10
         )
 
 
@@ -133,7 +141,7 @@ def test_no_decay_is_the_exact_chain():
     # its time, by another closed form
     assert law.time_to(float(law.solution(2.0))) == pytest.approx(2.0, rel=1e-11)
     assert BalancedRho(depth=3, mu=AT.mu, M=M, rho0=3.0).time_to(2.0) == pytest.approx(
-        float(_by_quadrature(3, AT.mu, M, 0.0, 3.0 ** (1 / 3), 2.0 ** (1 / 3))), rel=1e-11
+        by_quadrature(3, AT.mu, M, 0.0, 3.0 ** (1 / 3), 2.0 ** (1 / 3)), rel=1e-11
     )
 
 
@@ -168,3 +176,51 @@ def test_small_start_never_leaves_zero_with_decay_and_three_layers():
 def test_refusals(bad):
     with pytest.raises(InvalidInput):
         BalancedRho(**({"depth": 2, "mu": 0.5, "M": 0.4, "rho0": 0.1} | bad))
+
+
+@pytest.mark.parametrize(
+    ("depth", "mu", "M", "lam", "rho0"),
+    [
+        (3, 1.7, 0.56, 1e-5, 9.7),  # roots of very different size
+        (5, 1.1, 0.22, 1.6e-6, 0.035),
+        (20, 1.0, 1.0, 0.1, 0.9),
+        (7, -1.4, 1.5, 0.21, 0.12),  # rho falls through 18 orders of magnitude
+        (3, -0.1, 1.0, 0.0, 0.1),
+        (4, 0.42, 0.18, 0.25, 0.017),
+        (3, 1.0, 1.0, "1e-7 below", 1.0),
+        (3, 1.0, 1.0, "1e-7 above", 1.0),
+    ],
+)
+def test_paths_far_from_the_easy_ones(depth, mu, M, lam, rho0):
+    if isinstance(lam, str):
+        sign = -1 if "below" in lam else 1
+        lam = decay_thresholds(depth, mu, M).collapse * (1 + sign * 1e-7)
+    times = np.array([0.0, 0.1, 1.0, 5.0, 20.0])
+    exact = solve_ivp(
+        lambda _, x: 2 * np.exp((depth - 2) * x) * (mu - M * np.exp(depth * x)) - 2 * lam, (0, 20),
+        [np.log(rho0) / depth], method="DOP853", rtol=1e-12, atol=1e-13, t_eval=times,
+    )  # fmt: skip
+    flow = BalancedRho(depth=depth, mu=mu, M=M, lam=lam, rho0=rho0)
+    np.testing.assert_allclose(flow.solution(times), np.exp(depth * exact.y[0]), rtol=1e-8)
+
+
+def test_small_rho_is_reached_where_zero_is_the_limit():
+    # rho' = 6 mu rho^(4/3): rho^(-1/3) grows like 2 |mu| t
+    flow = BalancedRho(depth=3, mu=-0.1, M=1e-9, rho0=0.1)
+    assert flow.time_to(1e-24) == pytest.approx((1e8 - 0.1 ** (-1 / 3)) / 0.2, rel=1e-9)
+    assert BalancedRho(depth=3, mu=0.1, M=1.0, lam=1.0, rho0=0.1).solution([1e3, 1e5]).tolist() == [0.0, 0.0]
+
+
+def test_a_start_on_an_unstable_rest_point_stays():
+    law = BalancedRho(depth=3, mu=1.0, M=1.0, lam=0.1, rho0=1.0)
+    middle = law.equilibria[1].rho
+    still = BalancedRho(depth=3, mu=1.0, M=1.0, lam=0.1, rho0=middle)
+    assert still.limit == middle and still.solution([1.0, 1e5]).tolist() == [middle, middle]
+
+
+def test_at_the_fold_says_so_or_is_right():
+    fold = decay_thresholds(3, 1.0, 1.0).collapse
+    at = BalancedRho(depth=3, mu=1.0, M=1.0, lam=fold, rho0=1.0)
+    assert at.limit == 0.25 and at.solution([1e5])[0] == pytest.approx(0.25, abs=1e-5)
+    with pytest.raises(NotConverged, match="fold"):
+        BalancedRho(depth=3, mu=1.0, M=1.0, lam=fold * (1 + 1e-11), rho0=1.0).solution([1e7])

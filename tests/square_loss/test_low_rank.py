@@ -111,6 +111,11 @@ def test_rank_bound_is_the_least_number_of_updates():
     assert rank_bound(0.25, lam=0.25, step=1.0, batch=1, shape=(3, 3)).updates == 2  # 0.5^2 exactly
 
 
+def test_rank_bound_of_a_decay_below_rounding():
+    found = rank_bound(0.1, lam=1e-20, step=1e-3, batch=2, shape=(3, 4))  # 1 - 2 step lam is 1 in float64
+    assert found.updates == pytest.approx(np.log(10) / 2e-23, rel=1e-12) and found.vacuous
+
+
 def test_effective_ranks_against_definitions_and_invariances():
     rng = np.random.default_rng(3)
     U, V = np.linalg.qr(rng.standard_normal((7, 5)))[0], np.linalg.qr(rng.standard_normal((5, 5)))[0]
@@ -144,6 +149,13 @@ def test_effective_ranks_against_definitions_and_invariances():
         (lambda: rank_certificate([np.eye(2), np.zeros((2, 2))], step=0.1, lam=0.1, batch=1), PreconditionError),
         (lambda: rank_certificate([np.eye(2)] * 3, step=5.0, lam=0.1, batch=1), PreconditionError),
         (lambda: rank_certificate([np.eye(2)] * 3, step=0.1, lam=0.1, batch=1, gradients=[np.eye(2)]), InvalidInput),
+        (lambda: rank_certificate([np.eye(2)] * 2, step=0.1, lam=0.1, batch=1, gradients=[np.ones(3)]), InvalidInput),
+        (
+            lambda: rank_certificate([np.eye(2)] * 2, step=0.1, lam=0.1, batch=1, gradients=[np.ones((4, 1))]),
+            InvalidInput,
+        ),
+        (lambda: rank_certificate(5, step=0.1, lam=0.1, batch=1), InvalidInput),
+        (lambda: rank_bound(0.1, lam=0.1, step=0.1, batch=1, shape=5), InvalidInput),
         (lambda: rank_bound(2.0, lam=0.1, step=0.1, batch=1, shape=(2, 2)), InvalidInput),
         (lambda: rank_bound(0.1, lam=0.0, step=0.1, batch=1, shape=(2, 2)), InvalidInput),
         (lambda: rank_bound(0.1, lam=0.1, step=0.1, batch=1, shape=(2,)), InvalidInput),

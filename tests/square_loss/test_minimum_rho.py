@@ -85,6 +85,21 @@ def test_comparison_of_normalisations():
     assert found.summary().count("\n") == 3 and set(found.to_json()["flows"]) == set(found.names)
 
 
+def test_comparison_where_rho_stops_at_zero():
+    net = fully_connected((2, 1))
+    data = (np.eye(2), [-1.0, -0.5])
+    found = compare_normalisations(net, data, lam=0.1, theta0=[0.24, 0.18], at_zero="stop", until=5.0, rho_min=1.0)
+    assert found.rho[0] == 0 and found.solutions[0].status.name == "ZERO"
+    assert found.settling_time[0] == found.solutions[0].t[-1] and found.excess[0] == -1
+
+
+def test_decay_does_not_keep_rho_below_the_least_interpolating_one():
+    net, y = two_layer(3, 4), [1.0, 1.0, -1.0]
+    theta = net.random_parameters(rng=1, scale=3.0)
+    flow = integrate_rho(net, (np.eye(3), y), lam=1e-4, theta0=theta, until=20.0)
+    assert flow.rho[-1] > 2 * minimum_rho_two_layer(np.eye(3), y).rho and flow.fit[-1] < 1e-6
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [

@@ -241,3 +241,13 @@ def test_points_that_are_no_minimum_are_refused():
         stationary_covariance([[1.0, 2.0], [0.0, 1.0]], np.eye(2), 0.1)
     with pytest.raises(PreconditionError, match="no minimum"):
         stationary_covariance(-np.eye(2), np.eye(2), 0.1)
+
+
+def test_patches_that_meet_in_pairs_but_not_together_have_no_witness():
+    # two patches a sample span the coordinate planes of R^3: any two share a line, all three nothing
+    e = np.eye(3)
+    inputs = np.array([[*e[0], *e[1]], [*e[0], *e[2]], [*e[1], *e[2]]])
+    net = convolutional((1, 6), (2,), 3, stride=3)
+    found = common_fixed_point(net, (inputs, [1.0, -1.0, 1.0]), net.random_parameters(rng=0), lam=0.1)
+    assert not found.possible and found.floor > 0 and found.coherence == pytest.approx(2 / 3)
+    assert found.witness is None and found.cosine is None and "witness" not in found.summary()

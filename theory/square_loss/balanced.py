@@ -16,6 +16,7 @@ from theory.square_loss.equilibrium import _times, rho_closed_form
 from theory.square_loss.moments import as_moments
 
 AT_THRESHOLD = 1e-14  # relative distance from the fold at which both rest points are one
+SMALLEST = 1e-300  # below it rho is 0
 FAR = 36.0  # e^-36 of the way: rho is its limit to rounding
 
 
@@ -133,7 +134,8 @@ class BalancedRho:
     rho0: float
 
     def __post_init__(self) -> None:
-        as_count("depth", self.depth), as_positive("M", self.M), as_positive("rho0", self.rho0)
+        object.__setattr__(self, "depth", as_count("depth", self.depth))
+        as_positive("M", self.M), as_positive("rho0", self.rho0)
         as_moments(self.mu, self.M, self.lam)
 
     @property
@@ -167,6 +169,8 @@ class BalancedRho:
         rests = [rest.rho for rest in self.equilibria]
         if self.depth == 1:
             return rests[0]
+        if any(abs(rho - self.rho0) <= AT_THRESHOLD * self.rho0 for rho in rests):
+            return self.rho0  # on a rest point, stable or not
         ahead = [rho for rho in rests if (rho - self.rho0) * self.velocity(self.rho0) > 0]
         return min(ahead, key=lambda rho: abs(rho - self.rho0)) if ahead else self.rho0
 
@@ -194,7 +198,7 @@ class BalancedRho:
         if target == self.rho0:
             return 0.0
         end, ahead = self.limit, (target - self.rho0) * float(self.velocity(self.rho0)) > 0
-        if not ahead or abs(target - self.rho0) >= abs(end - self.rho0):
+        if not ahead or (target - end) * (self.rho0 - end) <= 0:
             return float("inf")
         if L == 1:
             return float(np.log((self.rho0 - end) / (target - end)) / (2 * (self.M + self.lam)))
@@ -204,7 +208,7 @@ class BalancedRho:
                 return (1 / target - 1 / self.rho0) / (4 * self.M)
             share = (1 / self.rho0 - self.M / a) / (1 / target - self.M / a)
             return float(np.log(share) / (4 * a))
-        return elapsed(L, self.mu, self.M, self.lam, self.rho0 ** (1 / L), target ** (1 / L))
+        return elapsed(L, self.mu, self.M, self.lam, self.rho0 ** (1 / L), target ** (1 / L), end ** (1 / L))
 
     @property
     def plateau_time(self) -> float:
@@ -274,12 +278,12 @@ class BalancedRho:
             rho = end + span * np.exp(-x)
             return (0.0 if abs(rho - self.rho0) <= 1e-16 * self.rho0 or x == 0 else self.time_to(rho)) - t
 
-        far = FAR if end > 0 else 700.0
+        far = FAR if end > 0 else np.log(self.rho0 / SMALLEST)
         high = 1.0
         while high < far and late(high) < 0:
             high *= 2
         if high >= far:
             high = far
-            if end > 0 and late(far * 0.9) < 0:
+            if late(far if end == 0 else far * 0.9) < 0:
                 return end
         return float(end + span * np.exp(-brentq(late, 0.0, high, xtol=1e-14, rtol=1e-14)))

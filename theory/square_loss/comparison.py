@@ -22,7 +22,7 @@ class NormalisationComparison:
     ----------
     names : of the normalisations. solutions : in that order.
     rho, fit : at the end. excess : ``rho / rho_min - 1`` at the end, NaN without ``rho_min``; only where the fit is
-        zero is it a distance from the least interpolating rho (with decay rho stays below it).
+        zero is it a distance from the least interpolating rho (with decay the optimum lies below it).
     settling_time : the time after which rho stays within ``within`` of its end, relatively.
     """
 
@@ -104,5 +104,5 @@ def compare_normalisations(
 
 def _settled(flow: RhoSolution, within: float) -> float:
     """The first recorded time from which rho stays within the band around its end."""
-    outside = np.flatnonzero(abs(flow.rho / flow.rho[-1] - 1) > within)
+    outside = np.flatnonzero(abs(flow.rho - flow.rho[-1]) > within * flow.rho[-1])
     return float(flow.t[min(outside[-1] + 1, flow.steps)]) if outside.size else 0.0

@@ -32,7 +32,8 @@ class CommonFixedPoint:
         share a direction.
     possible : whether this argument leaves room for a nonzero common fixed point: lam = 0, or the spans of all samples
         share a direction (all inputs collinear; or patches so many that they span everything).
-    witness : two samples, as little collinear as any, whose gradients cannot agree. cosine : of their inputs' spans.
+    witness : two samples, as little collinear as any, whose gradients cannot agree; None where ``possible``, or where
+        only three or more samples together (of patches) have no direction in common. cosine : of their inputs' spans.
     """
 
     is_fixed: bool
@@ -105,7 +106,7 @@ def common_fixed_point(
     coherence = float(np.linalg.eigvalsh(projections.mean(axis=0))[-1])
     size = float(np.linalg.norm(at.theta[:cut]))
     possible = lam == 0 or 1 - coherence <= COLLINEAR
-    witness, cosine = _witness(spans)
+    witness, cosine = (None, None) if possible else _witness(spans)
     noise = float(np.sqrt((total**2).sum() / len(g)))
     scale = float(np.sqrt((g**2).sum() / len(g)) + np.linalg.norm(pull))
     return CommonFixedPoint(
@@ -113,7 +114,7 @@ def common_fixed_point(
         spread=float(np.sqrt(((g - mean) ** 2).sum() / len(g))),
         first_layer_noise=float(np.sqrt((total[:, :cut] ** 2).sum() / len(g))),
         floor=2 * lam * size * float(np.sqrt(max(1 - coherence, 0.0))), coherence=coherence, possible=possible,
-        witness=None if possible else witness, cosine=None if possible else cosine,
+        witness=witness, cosine=cosine,
     )  # fmt: skip
 
 
@@ -133,11 +134,11 @@ def _spans(network: LayeredNetwork, X: np.ndarray) -> list[np.ndarray]:
 
 
 def _witness(spans: list[np.ndarray]) -> tuple[tuple[int, int] | None, float | None]:
-    """The pair of samples with the least cosine between their spans, and that cosine."""
+    """The pair of samples with the least cosine between their spans, and that cosine; None where all are 1."""
     best, pair = np.inf, None
     for i in range(len(spans)):
         for j in range(i):
             cosine = np.linalg.norm(spans[i] @ spans[j].T, 2) if len(spans[i]) and len(spans[j]) else 0.0
             if cosine < best:
                 best, pair = float(cosine), (j, i)
-    return pair, None if pair is None else min(best, 1.0)
+    return (None, None) if pair is None or 1 - best <= COLLINEAR else (pair, best)

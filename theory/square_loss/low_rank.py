@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count, as_floats, as_positive
+from theory._arrays import as_count, as_positive
 from theory._errors import InvalidInput, PreconditionError
 from theory.square_loss.ranks import as_matrix
 
 ROUNDING = 1e-12
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +102,8 @@ def rank_certificate(
     >>> found.rank[:2].tolist(), found.min_dim, found.holds
     ([4, 8], 8, True)
     """
-    q = _shrinkage(step, lam)
-    weights = [as_matrix("a weight of history", W) for W in history]
+    q = 1 - _shrinkage(step, lam)
+    weights = [as_matrix("a weight of history", W) for W in as_sequence("history", history)]
     if len(weights) < 2 or any(W.shape != weights[-1].shape for W in weights):
         raise InvalidInput("history must hold at least two weights of one shape, oldest first.")
     B, R, gap = as_count("batch", batch), as_count("uses", uses), as_count("every", every)
@@ -168,36 +170,47 @@ def rank_bound(
     >>> found.updates, found.rank, found.min_dim, found.vacuous  # 0.95^45 < 0.1 < 0.95^44
     (45, 90, 100, False)
     """
-    q, ratio, near = _shrinkage(step, lam), as_positive("norm_ratio", norm_ratio), as_positive("eps", eps)
+    shrinkage, ratio, near = _shrinkage(step, lam), as_positive("norm_ratio", norm_ratio), as_positive("eps", eps)
     if near >= ratio:
         raise InvalidInput(f"eps must be below norm_ratio = {ratio:g}, but is {near:g}.")
-    sizes = [as_count("shape", n) for n in shape]
+    sizes = [as_count("shape", n) for n in as_sequence("shape", shape)]
     if len(sizes) < 2:
         raise InvalidInput(f"shape must have at least two entries, but is {tuple(shape)}.")
     least = min(sizes[0], int(np.prod(sizes[1:])))
-    n = int(np.ceil(np.log(ratio / near) / -np.log(q) * (1 - 1e-14)))
+    n = int(np.ceil(np.log(ratio / near) / -np.log1p(-shrinkage) * (1 - 1e-14)))
     rank = n * as_count("batch", batch) * as_count("uses", uses)
     return RankBound(rank=rank, updates=n, min_dim=least, vacuous=rank >= least, eps=near)
 
 
+def as_sequence(name: str, value: Sequence[T] | np.ndarray) -> Sequence[T] | np.ndarray:
+    """A list, tuple or array as it is."""
+    if not isinstance(value, list | tuple) and np.ndim(value) == 0:
+        raise InvalidInput(f"{name} must be a list, but is {value!r}.")
+    return value
+
+
 def _shrinkage(step: float, lam: float) -> float:
-    """``1 - 2 step lam``, in (0, 1)."""
+    """``2 step lam``, in (0, 1)."""
     product = 2 * as_positive("step", step) * as_positive("lam", lam)
     if not product < 1:
         raise PreconditionError(
             f"weight decay must shrink and not overshoot: 2 step lam must be below 1, is {product:g}."
         )
-    return 1 - product
+    return product
 
 
 def _residual(
     weights: list[np.ndarray], gradients: Sequence[ArrayLike] | np.ndarray, n: int, q: float, step: float
 ) -> float:
     """How far the unrolled identity over all updates is from equality, over ``||W_T||``."""
-    if len(gradients) != n:
-        raise InvalidInput(f"gradients must be those of all {n} updates, but there are {len(gradients)}.")
+    count = len(as_sequence("gradients", gradients))
+    if count != n:
+        raise InvalidInput(f"gradients must be those of all {n} updates, but there are {count}.")
     total = np.zeros_like(weights[-1])
     for G in gradients:  # Horner: oldest first
-        total = q * total + as_floats("a gradient", G).reshape(total.shape)
+        matrix = as_matrix("a gradient", G)
+        if matrix.shape != total.shape:
+            raise InvalidInput(f"a gradient must have the weight's shape {total.shape}, but has {matrix.shape}.")
+        total = q * total + matrix
     rest = weights[-1] - q**n * weights[0] + step * total
     return float(np.linalg.norm(rest) / np.linalg.norm(weights[-1]))
