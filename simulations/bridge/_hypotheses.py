@@ -63,6 +63,15 @@ def hypotheses(
             holds=weight_decay == 0, value=weight_decay, tolerance=0.0, needed_by=_those(names, "vanishing"),
         )
     )  # fmt: skip
+    counts = np.asarray(next(iter(solutions.values())).model.counts)
+    equal = bool(counts.min() == counts.max())
+    found.append(
+        Hypothesis(
+            statement="the counts are equal: decay weighs samples alike, a budget weighs classes alike",
+            holds=None if weight_decay == 0 and not equal else equal, value=float(counts.max() / counts.min()),
+            tolerance=1.0, needed_by=_those(names, "layer-peeled"),
+        )
+    )  # fmt: skip
     found += _measured(measured, weight_decay, names, flat, penalised) if measured else _unknown(names, penalised)
     for name in deep:
         found += _depth(int(name.removeprefix("deep-")), name, solutions[name], measured, flat)

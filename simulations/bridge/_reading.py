@@ -20,6 +20,7 @@ from theory.collapse import ClassMeans, CollapseMetrics, MeansAccumulator, Scatt
 torch = import_torch("simulations.bridge")
 
 WEIGHTED = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+DROPOUT = torch.nn.modules.dropout._DropoutNd
 PROBE = 64  # samples on which homogeneity is tried
 
 
@@ -99,6 +100,9 @@ class Reading:
             raise InvalidInput(f"layer {found.name!r} must be Linear or a convolution, but is a {kind}.")
         self.name, self.first = found.name, inputs[:PROBE]
         self.notes += [note.rstrip(".") for note in found.notes]
+        dropout = [n for n, p in self.module.named_modules() if isinstance(p, DROPOUT) and p.p > 0]
+        if dropout:
+            self.notes.append(f"dropout is off, so the loss is not the one that was descended: {', '.join(dropout)}")
         self.keep_all = True
         self._run(self.first)
         self.keep_all = False

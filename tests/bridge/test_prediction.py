@@ -332,6 +332,21 @@ def holds(prediction, words):
     return next(h.holds for h in prediction.hypotheses if words in h.statement)
 
 
+def test_budgets_and_penalties_part_where_the_counts_differ():
+    """Under decay the run is the minimiser of the penalised model, and at its budgets a lower loss exists."""
+    for counts, equal in ((UNEQUAL, False), ((5, 5, 5), True)):
+        solution = solve(UnconstrainedFeaturesModel(counts=counts, lam_W=1e-2, lam_H=1e-3))
+        net = installed(solution, 6)
+        prediction = predict(net, counts, 1e-2, loader=net.data)
+        peeled, run = prediction.instead("layer-peeled"), prediction.measured
+        assert peeled.quantities["loss"] < (1 if equal else 0.95) * run.loss + 1e-12
+        assert (peeled.quantities["loss"] == pytest.approx(run.loss, rel=1e-6)) is equal
+        assert "free" in prediction.supported and ("layer-peeled" in prediction.supported) is equal
+    assert holds(predict(net, (5, 5, 5), 0.0, loader=net.data), "weighs classes alike") is True
+    undecided = installed(solve(SELIModel(counts=UNEQUAL)), 6)
+    assert holds(predict(undecided, UNEQUAL, 0.0, loader=undecided.data), "weighs classes alike") is None
+
+
 def test_hypotheses_see_scattered_features_and_errors():
     solution = solve(UnconstrainedFeaturesModel(counts=(5, 5, 5), lam_W=1e-2, lam_H=1e-3))
     clean, noise = installed(solution, 4), np.random.default_rng(0).standard_normal((15, 4))
@@ -422,6 +437,14 @@ def test_hypotheses_see_frozen_and_tied_weights():
     tied.append(torch.nn.Linear(6, 3, bias=False).double())
     measured = measure(tied, (X[:, 0], y))
     assert [p.parameters_below for p in measured.layers] == [0, 0, 36] and measured.linear_depths() == ()
+
+
+def test_dropout_is_noted():
+    X, y = toy()
+    for share, noted in ((0.5, True), (0.0, False)):
+        layers = [torch.nn.Linear(6, 5), torch.nn.Dropout(share), torch.nn.Linear(5, 3)]
+        notes = measure(torch.nn.Sequential(*layers).double(), (X[:, 0], y)).notes
+        assert any(note.startswith("dropout is off") and note.endswith(": 1") for note in notes) is noted
 
 
 def test_a_bias_of_the_classifier_does_not_spoil_the_homogeneity_of_its_weight():
