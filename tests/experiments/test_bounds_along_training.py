@@ -204,10 +204,11 @@ def test_tau_by_counting_pairs():
 def test_ranking_of_made_up_records():
     """Taus over settings and epochs, and the share above true labels, on numbers chosen by hand."""
 
-    def row(bound, measure, gap):
-        return {"certificates": {"a": {"log10": bound}}, "measures": {"m": measure}, "test_errors": 100 * gap,
-                "held_out": 100, "error": 0.0}  # fmt: skip
+    def row(bound, measure, gap, error=0.2):
+        return {"certificates": {"a": {"log10": bound}}, "measures": {"m": measure},
+                "test_errors": 100 * (gap + error), "held_out": 100, "error": error}  # fmt: skip
 
+    assert rank.gap(row(1.0, 1, 0.3)) == pytest.approx(0.3)
     sizes = [Setting(n=n) for n in (1, 2, 3)]
     records = {(s, 0): {"rows": [row(3 - i, i, 0.1), row(2 - i, None, 0.3 - 0.1 * i)]} for i, s in enumerate(sizes)}
     assert rank.taus_along(records, sizes, 0)["a"] == pytest.approx(1.0)
@@ -219,3 +220,19 @@ def test_ranking_of_made_up_records():
     assert rank.random_above_true(records, [(sizes[1], twin)], 0) == {"a": 0.0, "m": 0.0}  # equal is not above
     records[twin, 0] = {"rows": [row(1.5, 1, 0.9)]}
     assert rank.random_above_true(records, [(sizes[1], twin)], 0) == {"a": 1.0, "m": 0.0}
+    records[twin, 0] = {"rows": [row(1.5, 1, 0.0, error=0.9)]}
+    assert rank.random_above_true(records, [(sizes[1], twin)], 0) == {}  # random labels that were not learnt
+
+
+def test_least_slacks_are_those_of_the_rows(done):
+    result, _, _, records = done
+    for name in ("frobenius", "pac-bayes-kl"):
+        row = next(row for row in result.table if row["quantity"] == name)
+        told = {"true": [], "random": []}
+        for setting, record in records.items():
+            for one in record["rows"]:
+                found = one["certificates"][name]
+                low = binomtest(found["test_errors"], one["held_out"]).proportion_ci(0.99, method="exact").low
+                told[setting.labels].append(10 ** found["log10"] - (0.9 if setting.labels == "random" else low))
+        for labels, values in told.items():
+            assert row[f"least slack, {labels}"] == pytest.approx(min(values), rel=1e-9)

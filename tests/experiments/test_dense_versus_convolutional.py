@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from simulations.data import compositional
 from simulations.experiments import _sparse_networks as networks
@@ -62,7 +63,22 @@ def test_no_certificate_lies_below_the_error(done):
     for row in records.values():
         errors = row["test_errors"] / row["held_out"]
         assert len(row["certificates"]) >= 10 and min(row["certificates"].values()) > math.log10(errors)
-    assert result.agreement["least certificate minus error"].agrees
+    low = {job: binomtest(row["test_errors"], 4000).proportion_ci(0.99, method="exact").low
+           for job, row in records.items()}  # fmt: skip
+    least = min(10 ** min(row["certificates"].values()) - low[job] for job, row in records.items())
+    check = result.agreement["least certificate minus error"]
+    assert check.agrees and check.measured == pytest.approx(least, rel=1e-9)
+
+
+def test_ratio_of_two_trained_networks(done):
+    result, _, _, records = done
+    for learner in experiment.SPARSE:
+        check = result.agreement[f"bound ratio to the dense network, {learner}"]
+        pairs = [
+            [records[Job(target="aligned", learner=name, n=n, seed=0)]["complexity"] for name in (learner, "dense")]
+            for n in experiment.QUICK["aligned"]
+        ]
+        np.testing.assert_allclose(check.measured, [a["convolutional"] / b["frobenius"] for a, b in pairs], rtol=1e-12)
 
 
 def test_dense_networks_hold_local_ones_and_those_hold_trees():
