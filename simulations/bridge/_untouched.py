@@ -75,7 +75,8 @@ def untouched(module: nn.Module, loader: object = None) -> Iterator[Callable[[],
         with torch.no_grad():
             for buffer, version, values in written:
                 # batch normalisation in training mode writes its statistics without counting a version
-                if buffer._version != version or not torch.equal(buffer, values):
+                unseen = buffer.layout == torch.strided and not torch.equal(buffer, values)
+                if unseen or buffer._version != version:
                     buffer.copy_(values)
         rewind()
 

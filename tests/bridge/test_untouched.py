@@ -257,3 +257,15 @@ def test_wrapped_modules_are_measured_inside():
     net, (X, y) = perceptron(), data()
     alone, wrapped = measure(net, (X, y)), measure(nn.DataParallel(net), (X, y))
     assert wrapped.layer == alone.layer == "2" and wrapped.to_json() == alone.to_json()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_sparse_buffers_are_no_hindrance(look):
+    class Graph(nn.Linear):
+        def __init__(self):
+            super().__init__(5, K)
+            self.register_buffer("A", torch.eye(5).to_sparse())
+
+    net = seeded(Graph)
+    LOOKS[look](net, data())
+    assert torch.equal(net[0].A.to_dense(), torch.eye(5, dtype=torch.float64))
