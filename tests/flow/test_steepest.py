@@ -82,6 +82,28 @@ def test_linf_slides_where_a_gradient_vanishes():
     assert np.allclose(flow.velocity, [1.0, 0.0], atol=1e-9)
 
 
+def test_release_and_a_tie_far_out():
+    rng = np.random.default_rng(0)
+    rng.integers(1, 15), rng.integers(1, 9)
+    X = rng.standard_normal((12, 6))
+    y = np.where(X @ rng.standard_normal(6) > 0, 1.0, -1.0)
+    flow = steepest_flow((X, y), "exponential", "l1", rng.integers(-2, 3, 6).astype(float), until=1e4)
+    assert [e.kind for e in flow.events] == ["tie", "tie", "tie", "release", "tie", "tie"]
+    released = flow.events[3]
+    assert released.coordinates == (5,) == flow.events[5].coordinates
+    assert flow.certificate.relative_gap < 1e-8 and flow.monotonicity_violation < 1e-6
+    w, margin = program(X, y, "l1")
+    assert flow.certificate.lower == pytest.approx(margin, rel=1e-8) and np.abs(flow.velocity - w).max() < 1e-6
+
+
+def test_equal_columns_have_one_velocity_together():
+    A = np.array([[1.0, 1, 1, 1, -1, -1, -1], [-1, 1, -1, 1, -1, -1, 1], [-1, 1, -1, 1, 1, -1, -1]])
+    flow = steepest_flow((A, np.ones(3)), "exponential", "linf", until=1e4)
+    assert flow.certificate.lower == pytest.approx(4.0, rel=1e-9) and flow.monotonicity_violation < 1e-12
+    assert [(e.kind, set(e.coordinates) <= {0, 2}) for e in flow.events] == [("tie", True)]
+    assert flow.velocity[[0, 2]].sum() == pytest.approx(-1.0, abs=1e-9)
+
+
 def test_l2_is_the_gradient_flow():
     X, y = separable(2)
     other = integrate(LINEAR, (X, y), "logistic", np.zeros(5), until="log-loss:20", rtol=1e-9)

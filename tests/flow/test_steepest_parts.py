@@ -89,6 +89,8 @@ def test_margin_of_a_network_rises_from_the_first_separation(norm):
     assert run.monotonicity_violation < 1e-5
     last = run.smoothed_margins[run.separated + 5 :]
     assert last[-1] > 1.2 * last[0] > 0
+    least = (y * NET.output(run.theta, X)[:, 0]).min() / as_geometry(norm, NET).norm(run.theta) ** 2
+    assert run.normalized_margins[-1] == pytest.approx(least, rel=1e-12)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -21,6 +21,7 @@ from scipy.optimize import lsq_linear, nnls
 
 TIE = 1e-9  # relative; an event is where a condition falls this far below 0
 ZERO = 1e-9  # a weight of the selection below this does not take part
+RANK = 1e-10  # singular values below this share of the largest are rounding
 
 
 class Face(Protocol):
@@ -49,19 +50,27 @@ class Hull:
         self.tied, self.signs, self.size = tied, signs, size
 
     @staticmethod
-    def select(g: np.ndarray, H: np.ndarray, before: Face | None) -> Hull:
-        """The face at a point."""
+    def tied_at(g: np.ndarray) -> np.ndarray:
+        """Coordinates (P) that tie with the largest |g_j|."""
         size = np.abs(g)
-        close = size >= size.max() * (1 - 10 * TIE)
-        if before is not None:
-            close |= before.sliding()
-        where = np.flatnonzero(close)
-        signs = np.sign(g)
+        return size >= size.max() * (1 - 10 * TIE)
+
+    @staticmethod
+    def select(g: np.ndarray, H: np.ndarray, close: np.ndarray) -> Hull:
+        """The face at a point where the coordinates ``close`` (P) tie."""
+        where, signs = np.flatnonzero(close), np.sign(g)
         if len(where) > 1:
             B = (_root(H) * signs)[:, where]
             alpha, _ = nnls(np.vstack([B, np.ones(len(where))]), np.append(np.zeros(len(B)), 1.0), maxiter=10_000)
             where = where[alpha > ZERO * alpha.sum()]
         return Hull(where, signs[where], len(g))
+
+    @staticmethod
+    def onto_tie(g: np.ndarray, H: np.ndarray, close: np.ndarray) -> np.ndarray:
+        """The least step of w (P) after which the ``|g_j|`` of ``close`` are equal, to first order."""
+        where, signs = np.flatnonzero(close), np.sign(g)[close]
+        h, rows = signs * g[where], signs[:, None] * H[where]
+        return np.linalg.lstsq(rows - rows.mean(axis=0), h - h.mean(), rcond=RANK)[0]
 
     def _weights(self, g: np.ndarray, H: np.ndarray, pull: float) -> np.ndarray:
         T, s = self.tied, self.signs
@@ -72,7 +81,7 @@ class Hull:
         scale = np.trace(block) / len(T)
         A = np.ones((len(T) + 1, len(T) + 1))
         A[:-1, :-1], A[-1, -1] = block / scale, 0.0
-        return np.linalg.lstsq(A, np.append(pull * (h - h.mean()) / scale, 1.0), rcond=None)[0][:-1]
+        return np.linalg.lstsq(A, np.append(pull * (h - h.mean()) / scale, 1.0), rcond=RANK)[0][:-1]
 
     def velocity(self, g: np.ndarray, H: np.ndarray, pull: float) -> np.ndarray:
         v = np.zeros_like(g)
@@ -96,22 +105,29 @@ class Box:
         self.signs, self.free = signs, signs == 0
 
     @staticmethod
-    def select(g: np.ndarray, H: np.ndarray, before: Face | None) -> Box:
-        """The face at a point."""
-        close = np.abs(g) <= 10 * TIE * np.abs(g).sum()
-        if before is not None:
-            close = close | before.sliding()
-        signs = np.sign(g)
+    def tied_at(g: np.ndarray) -> np.ndarray:
+        """Coordinates (P) with g_j = 0."""
+        return np.abs(g) <= 10 * TIE * np.abs(g).sum()
+
+    @staticmethod
+    def select(g: np.ndarray, H: np.ndarray, close: np.ndarray) -> Box:
+        """The face at a point where g_j = 0 for the coordinates ``close`` (P)."""
+        signs = np.where(close, 0.0, np.sign(g))
         if close.any():
             F = _root(H)
             found = lsq_linear(F[:, close], -F[:, ~close] @ signs[~close], (-1.0, 1.0), method="bvls", tol=1e-15)
             signs[close] = np.where(np.abs(found.x) >= 1 - ZERO, np.sign(found.x), 0.0)
         return Box(signs)
 
+    @staticmethod
+    def onto_tie(g: np.ndarray, H: np.ndarray, close: np.ndarray) -> np.ndarray:
+        """The least step of w (P) after which ``g_j = 0`` on ``close``, to first order."""
+        return np.linalg.lstsq(H[close], g[close], rcond=RANK)[0]
+
     def velocity(self, g: np.ndarray, H: np.ndarray, pull: float) -> np.ndarray:
         S, v = self.free, self.signs.copy()
         if S.any():
-            v[S] = np.linalg.lstsq(H[np.ix_(S, S)], pull * g[S] - H[np.ix_(S, ~S)] @ v[~S], rcond=None)[0]
+            v[S] = np.linalg.lstsq(H[np.ix_(S, S)], pull * g[S] - H[np.ix_(S, ~S)] @ v[~S], rcond=RANK)[0]
         return v
 
     def conditions(self, g: np.ndarray, H: np.ndarray, pull: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from theory.flow._steepest_faces import TIE, Box, Face, Hull
 from theory.flow.losses import Loss
 
 LOOKS = 4  # points of each step at which the conditions are looked at
+TOUCHES = 2  # Newton steps onto a tie after its event
 RIDGE = 1e-13  # keeps a fractional power of |g_j| from a derivative at 0
 
 
@@ -74,7 +75,12 @@ class SteepestRun:
         if not self.geometry.polyhedral:
             return None
         kind: type[Hull] | type[Box] = Hull if self.geometry.p == 1 else Box
-        return kind.select(self.model.gradient(self.w), self.model.hessian(self.w), before)
+        g, H = self.model.gradient(self.w), self.model.hessian(self.w)
+        close = kind.tied_at(g) if before is None else kind.tied_at(g) | before.sliding()
+        for _ in range(TOUCHES if close.any() else 0):  # the interpolant is less accurate than its ends
+            self.w = self.w + kind.onto_tie(g, H, close)
+            g, H = self.model.gradient(self.w), self.model.hessian(self.w)
+        return kind.select(g, H, close)
 
     def velocity(self, w: np.ndarray) -> np.ndarray:
         """``dw/ds`` (P), of length one in the norm."""
@@ -106,9 +112,8 @@ class SteepestRun:
     def _piece(self, end: float, callback: Callable[[int, float], None] | None) -> bool:
         """Integrate until the face changes, or the end is reached: True."""
         floor = np.minimum(0.0, self.conditions(self.w)) - TIE
-        start = self.s
         solver = Radau(
-            lambda s, w: self.velocity(w), start, self.w, np.inf, rtol=self.rtol, atol=1e-2 * self.rtol,
+            lambda s, w: self.velocity(w), self.s, self.w, np.inf, rtol=self.rtol, atol=1e-2 * self.rtol,
             jac=(lambda s, w: self._jacobian(w)) if self.face is None else None,
         )  # fmt: skip
         while True:
@@ -118,7 +123,7 @@ class SteepestRun:
                 raise NotConverged(f"the steps became too small at log(1/loss) = {self.rows[-1][2]:g}.")
             self.steps += 1
             path, now = solver.dense_output(), solver.t
-            event = self._first_event(path, solver.t_old, now, floor, start)
+            event = self._first_event(path, solver.t_old, now, floor)
             stop = now if event is None else event
             if self.model.log_inverse(path(stop)) >= end:
                 stop = _crossing(partial(self._excess, path, end), solver.t_old, stop)
@@ -130,9 +135,7 @@ class SteepestRun:
             if event is not None:
                 return False
 
-    def _first_event(
-        self, path: Callable[[float], np.ndarray], a: float, b: float, floor: np.ndarray, start: float
-    ) -> float | None:
+    def _first_event(self, path: Callable[[float], np.ndarray], a: float, b: float, floor: np.ndarray) -> float | None:
         """The first arc length at which a condition falls below its floor, looked for at several points of the step."""
         if self.face is None:
             return None

@@ -39,7 +39,7 @@ def steepest_flow(
     *,
     until: float = 1e5,
     rtol: float = 1e-8,
-    max_steps: int = 20_000,
+    max_steps: int = 5000,
     callback: Callable[[int, float], None] | None = None,
 ) -> SteepestFlow:
     r"""The steepest flow of a linear classifier without bias, by arc length.
@@ -57,6 +57,10 @@ def steepest_flow(
     coordinates so that their |g_j| stay equal, l_inf holds some g_j at 0. Ties are located as events, and the velocity
     on them is the one that Filippov's rule allows (*derived* in ``_steepest_faces``: the least curvature in the face).
     Where the Hessian is singular on the tied coordinates that velocity is not unique, and one is taken.
+
+    When not to trust it: where many coordinates slide and the samples that hold them differ in weight by more than 1e9
+    (l_inf on small integers or equal columns), the velocity is decided below rounding; the steps then become small and
+    ``NotConverged`` says so. Take ``norm_max_margin`` for the limit.
 
     Parameters
     ----------
