@@ -268,4 +268,4 @@ def test_sparse_buffers_are_no_hindrance(look):
 
     net = seeded(Graph)
     LOOKS[look](net, data())
-    assert torch.equal(net[0].A.to_dense(), torch.eye(5, dtype=torch.float64))
+    assert torch.equal(net.A.to_dense(), torch.eye(5, dtype=torch.float64))
