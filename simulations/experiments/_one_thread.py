@@ -1,23 +1,24 @@
-"""One thread for PyTorch while small networks are trained: fastest alone, and far from it beside other work."""
+"""One thread for a while: small matrices are fastest so, and results do not depend on the number of cores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from simulations._torch import import_torch
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread inside, on as many as before outside.
+    """One thread of PyTorch, BLAS and OpenMP inside, as many as before afterwards."""
+    # a dependency of scikit-learn, which has the digits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    With two threads on two busy cores the threads wait for each other at every operation on tensors this small:
-    ``unconstrained-features`` then took twenty times the processor time.
-    """
-    import torch
-
+    torch = import_torch("an experiment")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)

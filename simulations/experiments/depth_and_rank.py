@@ -11,6 +11,7 @@ import numpy as np
 
 from simulations.experiments._depth_descent import LARGE, SCALE, descend, large_values, stable_rank
 from simulations.experiments._depth_networks import told, train_one
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
 
@@ -63,7 +64,8 @@ def run(
     """
     choices = CHOICES[quick]
     seeds = choices["seeds"] if seeds is None else seeds
-    found = _measure(choices, seeds, store, callback)
+    with one_thread():
+        found = _measure(choices, seeds, store, callback)
     table = tuple(_row(cell) for cell in found)
     agreement = confront(found)
     settings = _settings(choices, quick, seeds)
@@ -258,7 +260,7 @@ def _settings(choices: dict[str, Any], quick: bool, seeds: int) -> dict[str, Any
         "which nothing is proved with ReLU",
         "digits": "bias-free ReLU perceptrons, all hidden layers of the width `hidden`, float32, full-batch SGD; the "
         "deep linear model at the penalty on the first hidden features that each run has",
-        "optimiser": f"momentum 0.9, rate {RATE:g}, weight decay lam on every layer, cross-entropy",
+        "optimiser": f"momentum 0.9, rate {RATE:g}, weight decay lam on every layer, cross-entropy; one thread",
         "tolerances": {name: f"{value:g}: {why}" for name, (value, why) in TOLERANCES.items()},
         "tuned": "epochs and weight decay 0.005 are the first trial's; 0.02 was added because there descent is nearer "
         "to stationary, 0.05 for the model's own descent; centred digits, and width 64 for time. One trial of the grid "

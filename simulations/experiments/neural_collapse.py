@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulations.experiments._collapse_networks import K, Setting, network, train_one
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
 
@@ -77,7 +78,8 @@ def run(
     seeds : networks per setting; default 3, quick 1. The seed draws the weights, and which digits or directions.
     """
     settings, seeds = (QUICK if quick else DEFAULT), (1 if quick else 3) if seeds is None else seeds
-    records = _train_all(settings, seeds, store, callback)
+    with one_thread():
+        records = _train_all(settings, seeds, store, callback)
     agreement, predictions = confront(settings, records)
     table = tuple(_row(s, records[s.name], predictions[s.name]) for s in settings)
     return ExperimentResult(
@@ -186,7 +188,8 @@ def _curves(
 def _settings(settings: tuple[Setting, ...], quick: bool, seeds: int) -> dict[str, Any]:
     return {
         "quick": quick, "version": VERSION, "seeds": seeds, "networks": [asdict(s) for s in settings],
-        "optimiser": "SGD, momentum 0.9, weight decay lam/2 ||theta||^2 on all parameters, cross-entropy, float32",
+        "optimiser": "SGD, momentum 0.9, weight decay lam/2 ||theta||^2 on all parameters, cross-entropy, float32, "
+        "one thread",
         "free inputs": "orthonormal directions times 4, one per sample: the first layer can give any features at the "
         "price lam_H = lam/16, so that the one-layer model is exact and known before training",
         "digits": "less their mean image, times one factor so that the mean squared norm is 64",

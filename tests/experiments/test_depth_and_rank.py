@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from simulations.experiments import _depth_networks as networks
 from simulations.experiments import depth_and_rank as experiment
 from simulations.experiments._depth_descent import SCALE, descend, large_values, stable_rank
+from simulations.experiments._one_thread import one_thread
 from simulations.store import ResultsStore
 from theory.peeled import deep_collapse_map, penalised_loss
 
@@ -123,6 +124,17 @@ def test_depth_lowers_the_number_of_large_values_at_ten_classes(done):
     for part in ("linear model", "digits"):
         by_depth = [c["large"].mean() for c in done[3] if c["part"] == part and c["K"] == 10]
         assert by_depth[0] == 9 and by_depth[-1] <= 6
+
+
+def test_one_thread_for_a_while():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(ZeroDivisionError), one_thread():
+        _ = 1 / 0
+    assert torch.get_num_threads() == before
 
 
 def test_large_values_and_stable_rank():
