@@ -228,6 +228,8 @@ def test_runs_go_on_from_states_and_report():
         ({"replacement": True}, "replacement needs a batch size"),
         ({"record": "all"}, "record must be 'geometric'"),
         ({"record": [2000]}, "record asks for step 2000"),
+        ({"rng": "seed"}, "rng must be"),
+        ({"rng": -1}, "rng must be"),
     ],
 )
 def test_options_that_do_not_fit(options, sentence):

@@ -24,6 +24,7 @@ def with_nan(array):
 
 
 BAD = {
+    "no network": ({"network": "two-layer"}, "one of theory.flow"),
     "data not a pair": ({"data": X}, "pair"),
     "data None": ({"data": None}, "pair"),
     "inputs one-dimensional": ({"data": (X[:, 0], Y)}, "dimension"),

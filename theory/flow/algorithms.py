@@ -114,7 +114,11 @@ def descend(
         raise InvalidInput(f"theta0 must have shape ({network.n_parameters},), but has {theta.shape}.")
     log_t = theta0.log_t if isinstance(theta0, FlowState) else -np.inf
     rows = recorded_steps(record, algorithm.steps)
-    run = Descent(network, X, y, loss, algorithm, theta.copy(), log_t, np.random.default_rng(rng), began)
+    try:
+        generator = np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"rng must be a generator or a seed of at least 0, but is {rng!r:.60}.") from None
+    run = Descent(network, X, y, loss, algorithm, theta.copy(), log_t, generator, began)
     try:
         run.go(rows, callback)
     except (FloatingPointError, NotConverged) as error:  # an overflow, or a callback that ends the run

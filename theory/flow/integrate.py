@@ -125,6 +125,8 @@ def integrate(
 
 def _problem(network: Network, data: tuple[ArrayLike, ArrayLike], loss: Loss) -> tuple[np.ndarray, np.ndarray]:
     """Checked inputs (N, d) and labels."""
+    if not hasattr(network, "n_inputs"):
+        raise InvalidInput(f"network must be one of theory.flow, such as two_layer(2, 10), but is {network!r:.60}.")
     try:
         inputs, labels = data
     except (TypeError, ValueError):
