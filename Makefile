@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-bench: $(VENV)/.base
+bench: $(VENV)/.test
 	$(BIN)/python -m simulations.benchmarks
 
 # Rewrites each .ipynb from its .py and runs it, so that the outputs in the repository are fresh.
