@@ -130,6 +130,7 @@ def test_refusals():
     for call in (
         lambda: lazy_certificate(np.eye(2), [1.0], W, a), lambda: lazy_certificate(np.eye(3), np.ones(3), W, a),
         lambda: lazy_certificate(np.eye(2), [1.0, np.nan], W, a), lambda: descent_residual(np.eye(2), [1.0], 1, [1]),
+        lambda: descent_residual(np.eye(2), [1.0, 1.0], 1, 3),
         lambda: descent_residual(np.eye(2), [1.0, 1.0], 0, [1]), lambda: kernel_movement(np.ones((2, 3)), [1.0, 1.0]),
     ):  # fmt: skip
         with pytest.raises(InvalidInput):

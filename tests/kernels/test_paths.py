@@ -89,7 +89,8 @@ def test_refusals():
     W, X = [np.ones((2, 3)), np.ones((1, 2))], np.ones((1, 3))
     phi = path_features(W, X)
     for call in (
-        lambda: path_features([], X), lambda: path_features(W, np.ones((1, 2))), lambda: path_features(W, X, slope=2),
+        lambda: path_features(5, X), lambda: path_features([], X),
+        lambda: path_features(W, np.ones((1, 2))), lambda: path_features(W, X, slope=2),
         lambda: path_features([W[0], np.ones((1, 3))], X), lambda: path_features(W, np.ones((0, 3))),
         lambda: phi.product(W[:1]), lambda: phi.product([np.ones((4, 3)), np.ones((1, 4))]),
         lambda: phi.kernel(PathFeatures(X=X, gates=(np.ones((1, 3)),))), lambda: path_value_norm([[[np.nan]]]),

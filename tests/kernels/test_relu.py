@@ -158,7 +158,7 @@ def test_refusals():
         {"depth": 0}, {"depth": 1.5}, {"depth": 2, "weight_variance": 0}, {"depth": 2, "bias_variance": -1},
         {"depth": 2, "parametrisation": "mup"}, {"depth": 2, "parametrisation": "standard"},
         {"depth": 2, "parametrisation": "standard", "widths": (3, 3)}, {"depth": 2, "widths": (3,)},
-        {"depth": 2, "X_other": np.eye(3)},
+        {"depth": 2, "X_other": np.eye(3)}, {"depth": 2, "parametrisation": "standard", "widths": 3},
     ):  # fmt: skip
         with pytest.raises(InvalidInput):
             relu_kernels(X, **wrong)

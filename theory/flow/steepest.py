@@ -91,9 +91,13 @@ def steepest_flow(
     began = time.perf_counter()
     law = as_loss(loss)
     _require_tail(law)
-    inputs, _, K = labelled(*data)
+    try:
+        X, y = data
+    except (TypeError, ValueError):
+        raise InvalidInput("data must be a pair: inputs and labels.") from None
+    inputs, _, K = labelled(X, y)
     network = fully_connected((inputs.shape[1], K), activation="linear")
-    labels = law.labels(np.asarray(data[1]), len(inputs), K)
+    labels = law.labels(np.asarray(y), len(inputs), K)
     check_separable(network, inputs, labels)
     geometry = as_geometry(norm, network)
     if geometry.p is None:

@@ -8,7 +8,7 @@ it (``lazy_certificate``), with no constant left open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,8 @@ def descent_residual(K: ArrayLike, residual: ArrayLike, step: float, steps: Sequ
     """
     eigenvalues, along = _spectrum(K, residual, "residual")
     eta = as_positive("step", step)
+    if not isinstance(steps, Iterable):
+        raise InvalidInput(f"steps must be a sequence of whole numbers, but is {steps!r:.60}.")
     counts = np.array([as_count("steps", k, minimum=0) for k in steps], dtype=int)
     with np.errstate(under="ignore"):
         left = (1 - eta * eigenvalues)[None, :] ** (2 * counts[:, None])
@@ -188,7 +190,7 @@ def tangent_trajectory(
     (0.0, True)
     """
     x, theta = as_floats("X", X, ndim=2), as_floats("thetas", thetas, ndim=2)
-    targets = as_floats("y", y)
+    targets = np.atleast_1d(as_floats("y", y))
     if len(x) < 2 or not np.linalg.norm(x, axis=1).all():
         raise InvalidInput("X must hold at least two inputs, none zero.")
     if theta.shape != (len(theta), network.n_parameters) or len(theta) == 0:

@@ -7,7 +7,7 @@ product of its weights. Paths are exponentially many in the depth; every number 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -165,6 +165,8 @@ def path_value_norm(weights: Sequence[ArrayLike]) -> np.ndarray:
 
 def _weights(weights: Sequence[ArrayLike], widths: tuple[int, ...]) -> list[np.ndarray]:
     """Matrices whose shapes meet each other and the widths (inputs, hidden ...) as far as these go."""
+    if not isinstance(weights, Iterable):
+        raise InvalidInput(f"weights must be a sequence of matrices, but are {weights!r:.60}.")
     layers = [as_floats(f"weights of layer {index}", W, ndim=2) for index, W in enumerate(weights, start=1)]
     if not layers or any(0 in W.shape for W in layers):
         raise InvalidInput("weights must hold at least one matrix, none empty.")

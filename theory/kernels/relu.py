@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,8 @@ def _sizes(parametrisation: str, widths: Sequence[int] | None, depth: int, d: in
         return []
     if widths is None:
         raise InvalidInput("the standard parametrisation needs the hidden widths, with which its kernel grows.")
+    if not isinstance(widths, Iterable):
+        raise InvalidInput(f"widths must be a sequence of whole numbers, but are {widths!r:.60}.")
     sizes = [as_count("widths", n) for n in widths]
     if len(sizes) != depth - 1:
         raise InvalidInput(f"widths must name {depth - 1} hidden layers for depth {depth}, but name {len(sizes)}.")
