@@ -2,8 +2,9 @@
 
 ``integrate_rho`` follows ``f = rho f_V`` (layers of unit norm) or the plain weights; ``equilibrium``,
 ``rho_closed_form`` and ``BalancedRho`` say where rho goes; ``collapse_targets``, ``rank_certificate`` and
-``sgd_fluctuation`` predict geometry, rank and noise of the trained network. Losses are means over samples here,
-``(1/N) sum ||f_n - y_n||^2``, and weight decay is ``lam ||.||^2``: PyTorch's ``weight_decay`` is ``2 lam``.
+``sgd_fluctuation`` predict geometry, rank and noise of the trained network; ``bounds_along`` certifies its error.
+Losses are means over samples here, ``(1/N) sum ||f_n - y_n||^2``, and weight decay is ``lam ||.||^2``: PyTorch's
+``weight_decay`` is ``2 lam``.
 
 >>> import numpy as np
 >>> from theory.flow import two_layer
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from theory.square_loss._rho_run import ZeroCrossing
 from theory.square_loss.balanced import BalancedEquilibrium, BalancedRho, DecayThresholds, decay_thresholds
+from theory.square_loss.bounds_along import BoundsAlong, bounds_along
 from theory.square_loss.collapse import CollapseTargets, StationaryMargins, collapse_targets, stationary_margins
 from theory.square_loss.comparison import NormalisationComparison, compare_normalisations
 from theory.square_loss.equilibrium import RhoEquilibrium, equilibrium, rho_closed_form, zero_crossing_time
@@ -31,11 +33,11 @@ from theory.square_loss.ranks import EffectiveRanks, effective_ranks
 from theory.square_loss.solution import RhoSolution, RhoState, RhoStatus
 
 __all__ = [
-    "BalancedEquilibrium", "BalancedRho", "CollapseTargets", "CommonFixedPoint", "DecayThresholds", "EffectiveRanks",
-    "MinimumRho", "NormalisationComparison", "OutputMoments", "RankBound", "RankCertificate", "RhoEquilibrium",
-    "RhoSolution", "RhoState", "RhoStatus", "SgdFluctuation", "StationaryMargins", "ZeroCrossing", "class_targets",
-    "collapse_targets", "common_fixed_point", "compare_normalisations", "decay_thresholds", "effective_ranks",
-    "equilibrium", "integrate_rho", "minimum_rho_linear", "minimum_rho_two_layer", "output_moments", "rank_bound",
-    "rank_certificate", "rho_closed_form", "sgd_fluctuation", "stationary_covariance", "stationary_margins",
-    "zero_crossing_time",
+    "BalancedEquilibrium", "BalancedRho", "BoundsAlong", "CollapseTargets", "CommonFixedPoint", "DecayThresholds",
+    "EffectiveRanks", "MinimumRho", "NormalisationComparison", "OutputMoments", "RankBound", "RankCertificate",
+    "RhoEquilibrium", "RhoSolution", "RhoState", "RhoStatus", "SgdFluctuation", "StationaryMargins", "ZeroCrossing",
+    "bounds_along", "class_targets", "collapse_targets", "common_fixed_point", "compare_normalisations",
+    "decay_thresholds", "effective_ranks", "equilibrium", "integrate_rho", "minimum_rho_linear",
+    "minimum_rho_two_layer", "output_moments", "rank_bound", "rank_certificate", "rho_closed_form", "sgd_fluctuation",
+    "stationary_covariance", "stationary_margins", "zero_crossing_time",
 ]  # fmt: skip

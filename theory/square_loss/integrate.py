@@ -72,7 +72,8 @@ def integrate_rho(
     theta0 : initial weights (P), read as rho and V; or
     rho0, V0 : rho > 0 and unit layers (P); layer norms then are balanced, ``rho_k^2 / d_k`` equal.
     until : a time, ``"t:10"``, or ``"stationary"``.
-    rtol, atol : error per step; a scale that decays to atol may be said to cross zero. max_steps : accepted steps at most.
+    rtol, atol : error per step; a scale that decays to atol may be said to cross zero.
+    max_steps : accepted steps at most.
     ambiguous, callback : as in ``theory.flow.integrate``.
 
     Raises

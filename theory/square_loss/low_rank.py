@@ -184,7 +184,7 @@ def rank_bound(
 
 def as_sequence(name: str, value: Sequence[T] | np.ndarray) -> Sequence[T] | np.ndarray:
     """A list, tuple or array as it is."""
-    if not isinstance(value, list | tuple) and np.ndim(value) == 0:
+    if not hasattr(value, "__len__"):
         raise InvalidInput(f"{name} must be a list, but is {value!r}.")
     return value
 
