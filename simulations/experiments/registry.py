@@ -25,6 +25,8 @@ EXPERIMENTS = {
     "low-rank": "weight decay and small batches bound the rank of trained weights; how loosely",
     "sgd-noise": "under weight decay SGD never rests: its fluctuation by linear response, none for full batches",
     "square-loss-collapse": "square loss and weight decay: collapse, equal margins, and their rate",
+    "increasing-complexity": "a network first knows what a linear classifier knows, keeps it, and then learns the rest",
+    "connectivity": "two trained networks are joined without a barrier once half of their neurons can be separated",
 }
 
 
