@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from theory import InvalidInput, PreconditionError, plots
 from theory.flow import fully_connected
-from theory.square_loss import BalancedRho, decay_thresholds, integrate_rho, rank_certificate
+from theory.square_loss import BalancedRho, bounds_along, decay_thresholds, integrate_rho, rank_certificate
 
 
 def panel():
@@ -69,3 +69,18 @@ def test_rank_profile():
     assert measured[0] == pytest.approx(1)
     with pytest.raises(PreconditionError):
         plots.rank_profile(rank_certificate(path, step=0.3, lam=0.4, batch=9), panel())
+
+
+def test_bounds_along():
+    X = np.random.default_rng(0).standard_normal((30, 2))
+    net = fully_connected((2, 3, 1))
+    flow = integrate_rho(net, (X, np.sign(X[:, 0])), theta0=net.random_parameters(rng=0), until=1.0)
+    found = bounds_along(flow, [0.0, 0.3, 1.0])
+    ax = drawn(plots.bounds_along(found, panel()))
+    lines = by_label(ax)
+    for name, value in zip(found.names, found.value, strict=True):
+        np.testing.assert_array_equal(lines[name].get_xydata(), np.transpose([found.t[1:], value[1:]]))
+    np.testing.assert_array_equal(lines[r"$\rho$"].get_ydata(), found.rho[1:])
+    assert f"{found.value[:, -1].min():.3g}" in ax.get_title("left")
+    with pytest.raises(PreconditionError, match="two moments"):
+        plots.bounds_along(bounds_along(flow, [0.0, 1.0]), panel())

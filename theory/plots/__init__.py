@@ -14,11 +14,12 @@ from theory.plots._maps import penalty_map, threshold_map
 from theory.plots._phase_curve import phase_curve
 from theory.plots._regularization_path import regularization_path
 from theory.plots._spectrum import spectrum
-from theory.plots._square_loss import rank_profile, rho_dynamics, rho_equilibria
+from theory.plots._square_loss import bounds_along, rank_profile, rho_dynamics, rho_equilibria
 from theory.plots._vectors import classifier_vectors
 
 __all__ = [
     "bounds",
+    "bounds_along",
     "classifier_vectors",
     "comparison",
     "comparison_axes",

@@ -1,4 +1,4 @@
-"""rho under the square loss: its path beside the rest point, rest points against decay, spectra with ranks."""
+"""rho under the square loss: its path beside the rest point, rest points against decay, bounds, spectra with ranks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from theory._arrays import as_count, as_positive
 from theory._errors import PreconditionError
-from theory.plots._style import GUIDE, MEASURED, SHADE, SMALL, THEORY, axes, finish
+from theory.plots._style import GUIDE, MEASURED, SHADE, SMALL, THEORY, axes, finish, group_style
 from theory.square_loss import BalancedRho, decay_thresholds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from theory.square_loss import RankCertificate, RhoSolution
+    from theory.square_loss import BoundsAlong, RankCertificate, RhoSolution
 
 DOTTED: dict[str, Any] = {"color": "#1b3a5c", "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
 BRANCH_POINTS = 120
@@ -89,6 +89,41 @@ def rho_equilibria(depth: int, mu: float, M: float, ax: Any | None = None) -> Ax
     finish(ax, title=f"{L} balanced layers: only $\\rho$ = 0 from $\\lambda$ = {limits.collapse:.4g}",
            xlabel=r"$\lambda$", ylabel=r"$\rho$ at rest")  # fmt: skip
     ax.legend(loc="upper right", fontsize=SMALL, frameon=False)
+    return ax
+
+
+def bounds_along(record: BoundsAlong, ax: Any | None = None) -> Axes:
+    """Draw certificates of the error along a flow against t, rho dotted beside them; above 1 they say nothing.
+
+    Parameters
+    ----------
+    record : from :func:`theory.square_loss.bounds_along`.
+    ax : axes to draw on; None makes a new figure. The axis of t is logarithmic and leaves t = 0 out.
+
+    Returns
+    -------
+    the axes.
+
+    Raises
+    ------
+    PreconditionError : no bound applied, or fewer than two moments after t = 0.
+    """
+    seen = record.t > 0
+    if not record.names or seen.sum() < 2:
+        raise PreconditionError("a path of bounds needs a bound that applies and two moments after t = 0.")
+    ax = axes(ax)
+    for index, (name, value) in enumerate(zip(record.names, record.value[:, seen], strict=True)):
+        colour, marker = group_style(index)
+        ax.plot(record.t[seen], value, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=name)
+    ax.plot(record.t[seen], record.rho[seen], label=r"$\rho$", **DOTTED)
+    ax.axhline(1.0, linestyle="--", **GUIDE)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    least = f"{record.value[:, -1].min():.3g} at t = {record.t[-1]:.3g}"
+    finish(
+        ax, title=f"error at most {least}, probability {1 - record.delta:g}", xlabel="t", ylabel="bound of the error"
+    )
+    ax.legend(loc="best", fontsize=SMALL, frameon=False)
     return ax
 
 
