@@ -6,7 +6,8 @@ hold. ``certificates()`` hold with probability 1 - delta; ``published_forms()`` 
 bounds nothing is in ``theory.bounds.measures``. Predictors that are no networks: ``theory.bounds.kernel``,
 ``theory.bounds.nearest_neighbour``. Growth with the size of an architecture: ``scaling``; convolution against dense
 layers: ``sparse_dense_ratio``. Inputs that an adversary moves: ``theory.bounds.certified_radius``,
-``theory.bounds.adversarial``.
+``theory.bounds.adversarial``. Few levels or few nonzero weights: ``theory.bounds.finite_class``,
+``theory.bounds.sparse_growth``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ reads data through one layer has filters of its own, each with at most 2 sum_{i 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from theory.architecture import (
@@ -53,8 +53,12 @@ if TYPE_CHECKING:
 NOT_MONOTONE = "abs"  # the piecewise-linear activation that is not monotone
 
 
-def stages(network: Network) -> tuple[Stage, ...]:
+def stages(network: Network, free: Mapping[str, int] | None = None) -> tuple[Stage, ...]:
     """The comparisons that decide the losses, stage by stage, from the graph alone: biases that are zero count.
+
+    Parameters
+    ----------
+    free : how many parameters of each node are variables; all where it is not given.
 
     Raises
     ------
@@ -69,6 +73,8 @@ def stages(network: Network) -> tuple[Stage, ...]:
     """
     graph = network.graph
     own = {node.name: sum(math.prod(shape) for shape in node.parameters.values()) for node in graph.nodes}
+    if free is not None:
+        own = {name: free.get(name, 0) for name in own}
     below: dict[str, frozenset[str]] = {INPUT: frozenset()}
     degree = {INPUT: 0}
     made: dict[str, dict] = {}
@@ -81,7 +87,7 @@ def stages(network: Network) -> tuple[Stage, ...]:
         at, op = {"parameters": count, "degree": degree[node.name]}, node.operation
         if isinstance(op, Activation) and op.facts.breakpoints:
             made[node.name] = at | {"units": math.prod(node.shape), "pool": 0, "breakpoints": op.facts.breakpoints}
-            made[node.name] |= _filters(network, node, count)
+            made[node.name] |= _filters(network, node, count) if free is None else {}
         elif isinstance(op, MaxPool | GlobalMaxPool):
             pairs = _pairs(node)
             if _monotone(graph, node.inputs[0]) and node.inputs[0] in made:
