@@ -93,7 +93,9 @@ def rho_equilibria(depth: int, mu: float, M: float, ax: Any | None = None) -> Ax
 
 
 def bounds_along(record: BoundsAlong, ax: Any | None = None) -> Axes:
-    """Draw certificates of the error along a flow against t, rho dotted beside them; above 1 they say nothing.
+    """Draw certificates of the error along a flow against t, and rho dotted on an axis of its own.
+
+    Above the dashed line at 1 a bound says nothing.
 
     Parameters
     ----------
@@ -111,19 +113,30 @@ def bounds_along(record: BoundsAlong, ax: Any | None = None) -> Axes:
     seen = record.t > 0
     if not record.names or seen.sum() < 2:
         raise PreconditionError("a path of bounds needs a bound that applies and two moments after t = 0.")
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     ax = axes(ax)
     for index, (name, value) in enumerate(zip(record.names, record.value[:, seen], strict=True)):
         colour, marker = group_style(index)
         ax.plot(record.t[seen], value, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=name)
-    ax.plot(record.t[seen], record.rho[seen], label=r"$\rho$", **DOTTED)
     ax.axhline(1.0, linestyle="--", **GUIDE)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    right = ax.twinx()
+    right.plot(record.t[seen], record.rho[seen], label=r"$\rho$", **DOTTED)
+    right.set_ylabel(r"$\rho$ (dotted)")
+    right.set_ylim(0, None)
     least = f"{record.value[:, -1].min():.3g} at t = {record.t[-1]:.3g}"
     finish(
         ax, title=f"error at most {least}, probability {1 - record.delta:g}", xlabel="t", ylabel="bound of the error"
     )
-    ax.legend(loc="best", fontsize=SMALL, frameon=False)
+    ax.set_zorder(right.get_zorder() + 1)  # the legend above the dotted line
+    ax.patch.set_visible(False)
+    ax.legend(loc="best", fontsize=SMALL, framealpha=0.9, edgecolor="none")
     return ax
 
 

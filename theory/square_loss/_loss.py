@@ -8,7 +8,7 @@ from theory.flow.losses import SquareLoss
 
 
 class MeanSquareLoss(SquareLoss):
-    """``Loss = (1/N) sum_n ||f(x_n) - y_n||^2``."""
+    """``Loss = (1/N) sum_n ||f(x_n) - y_n||^2``, of whole samples: on batches ``descend`` would multiply by N/|S|."""
 
     name = "mean_square"
 
