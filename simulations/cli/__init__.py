@@ -10,6 +10,8 @@ from simulations.cli import (
     bounds,
     collapse_metrics,
     compare,
+    complexity,
+    connect,
     demo,
     flow,
     inspect,
@@ -39,6 +41,8 @@ app.command("bounds")(bounds.bounds)
 app.command("norms")(norms.norms)
 app.command("inspect")(inspect.inspect)
 app.command("rho")(rho.rho)
+app.command("complexity")(complexity.complexity)
+app.command("connect")(connect.connect)
 app.command("validate")(validate.validate)
 app.command("demo")(demo.demo)
 

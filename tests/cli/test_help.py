@@ -29,6 +29,8 @@ def test_help_names_every_subcommand():
         "norms",
         "inspect",
         "rho",
+        "complexity",
+        "connect",
         "validate",
         "demo",
     ):
@@ -63,6 +65,8 @@ def test_help_is_quick():
         "norms",
         "inspect",
         "rho",
+        "complexity",
+        "connect",
         "validate",
         "demo",
     ],
