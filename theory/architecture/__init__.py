@@ -12,6 +12,7 @@ from theory.architecture.description import from_description, read_architecture,
 from theory.architecture.fold import fold
 from theory.architecture.forward import node_values, outputs
 from theory.architecture.graph import INPUT, Architecture, GraphBuilder, Node
+from theory.architecture.homogeneity import Homogeneity, homogeneity
 from theory.architecture.operations import (
     Add,
     Attention,
@@ -20,6 +21,7 @@ from theory.architecture.operations import (
     Bias,
     Conv,
     Dropout,
+    FilterResponseNorm,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
@@ -32,6 +34,7 @@ from theory.architecture.operations import (
 
 __all__ = [
     "INPUT", "Activation", "Add", "Architecture", "Attention", "AvgPool", "BatchNorm", "Bias", "Conv", "Dropout",
-    "Flatten", "GlobalAvgPool", "GlobalMaxPool", "GraphBuilder", "LayerNorm", "Linear", "MaxPool", "Node", "Operation",
-    "Scale", "fold", "from_description", "node_values", "outputs", "read_architecture", "to_description",
+    "FilterResponseNorm", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "GraphBuilder", "Homogeneity", "LayerNorm",
+    "Linear", "MaxPool", "Node", "Operation", "Scale", "fold", "from_description", "homogeneity", "node_values",
+    "outputs", "read_architecture", "to_description",
 ]  # fmt: skip

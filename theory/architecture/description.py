@@ -30,6 +30,7 @@ from theory.architecture.operations import (
     Bias,
     Conv,
     Dropout,
+    FilterResponseNorm,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
@@ -43,8 +44,8 @@ from theory.architecture.operations import (
 _KINDS: dict[str, type[Operation]] = {
     kind.__name__.lower(): kind
     for kind in (
-        Activation, Add, Attention, AvgPool, BatchNorm, Bias, Conv, Dropout, Flatten, GlobalAvgPool, GlobalMaxPool,
-        LayerNorm, Linear, MaxPool, Scale,
+        Activation, Add, Attention, AvgPool, BatchNorm, Bias, Conv, Dropout, FilterResponseNorm, Flatten,
+        GlobalAvgPool, GlobalMaxPool, LayerNorm, Linear, MaxPool, Scale,
     )
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from theory.architecture.operations import (
     Bias,
     Conv,
     Dropout,
+    FilterResponseNorm,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
@@ -128,6 +129,11 @@ def apply(node: Node, named: Mapping[str, np.ndarray], *x: np.ndarray) -> np.nda
             centred = z - z.mean(axis=-1, keepdims=True)
             size = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + op.eps)
             return centred / size * named["weight"] + named["bias"]
+        case FilterResponseNorm():
+            size = np.sqrt((z**2).mean(axis=tuple(range(2, z.ndim)), keepdims=True) + op.eps)
+            # a channel that is zero throughout stays zero, also at eps = 0
+            unit = np.divide(z, size, out=np.zeros_like(z), where=size > 0)
+            return _channels(named["weight"], z) * unit + _channels(named["bias"], z)
         case Attention():
             return _attend(op, named, z)
     raise NotImplementedError(op.kind)

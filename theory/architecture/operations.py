@@ -258,6 +258,28 @@ class LayerNorm(Operation):
 
 
 @dataclass(frozen=True, slots=True)
+class FilterResponseNorm(Operation):
+    """Each channel over its root mean square: ``weight x / sqrt(mean x^2 + eps) + bias``; eps may be 0.
+
+    As in singh2020filter, without the threshold, which is a Bias before a ReLU and its negative after it.
+    """
+
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if as_real("eps", self.eps) < 0:
+            raise InvalidInput(f"eps must not be negative, but is {self.eps:g}.")
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """The shape of the map."""
+        return _map(self.kind, shapes[0])
+
+    def parameters(self, shape: Shape) -> dict[str, Shape]:
+        """Two vectors of one entry per channel."""
+        return dict.fromkeys(("weight", "bias"), (shape[0],))
+
+
+@dataclass(frozen=True, slots=True)
 class Attention(Operation):
     """Multi-head self-attention on (positions, d), as in PyTorch; not Lipschitz over all inputs."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from theory.architecture import Activation, Attention, GlobalMaxPool, LayerNorm, MaxPool
+from theory.architecture import Activation, Attention, FilterResponseNorm, GlobalMaxPool, LayerNorm, MaxPool
 from theory.bounds._network import Network
 from theory.bounds._report import Assumption
 
@@ -38,8 +38,8 @@ def no_max_pool(network: Network) -> Assumption:
 
 
 def lipschitz(network: Network) -> Assumption:
-    """Every operation is Lipschitz on all inputs: no layer normalisation, no attention."""
-    bad = [n for n in network.graph.nodes if isinstance(n.operation, LayerNorm | Attention)]
+    """Every operation is Lipschitz on all inputs: no normalisation by the input itself, no attention."""
+    bad = [n for n in network.graph.nodes if isinstance(n.operation, LayerNorm | FilterResponseNorm | Attention)]
     return Assumption(
         name="operations that are Lipschitz on all inputs", holds=not bad,
         reason=f"{bad[0].name!r} ({bad[0].operation.kind}) is not" if bad else "all are",

@@ -31,6 +31,7 @@ from theory.architecture import (
     Architecture,
     Attention,
     Conv,
+    FilterResponseNorm,
     GlobalMaxPool,
     LayerNorm,
     Linear,
@@ -158,7 +159,8 @@ def risk(problem: Problem, delta: float, log_growth: float, **quantities: float)
 
 def counted(network: Network) -> tuple[Assumption, ...]:
     """Operations that are piecewise polynomial in the weights with known pieces; scores that read some weights."""
-    bad = [node for node in network.graph.nodes if isinstance(node.operation, LayerNorm | Attention)]
+    odd = LayerNorm | FilterResponseNorm | Attention
+    bad = [node for node in network.graph.nodes if isinstance(node.operation, odd)]
     known = Assumption(
         name="operations that are piecewise polynomial in weights and data", holds=not bad,
         reason=f"{bad[0].name!r} ({bad[0].operation.kind}) is not" if bad else "all are",

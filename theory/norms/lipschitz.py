@@ -16,6 +16,7 @@ from theory.architecture import (
     Attention,
     AvgPool,
     Conv,
+    FilterResponseNorm,
     GlobalAvgPool,
     LayerNorm,
     Linear,
@@ -68,7 +69,7 @@ def operation_lipschitz(node: Node, weight: np.ndarray | None, norm: str) -> flo
     PreconditionError : a layer normalisation or attention.
     """
     op = node.operation
-    if isinstance(op, LayerNorm | Attention):
+    if isinstance(op, LayerNorm | FilterResponseNorm | Attention):
         raise PreconditionError(f"a Lipschitz constant needs operations that have one: {node.name!r} is a {op.kind}.")
     if isinstance(op, Linear | Conv | Scale):
         assert weight is not None
