@@ -26,11 +26,11 @@ def test_linear_regression_is_the_matrix_exponential():
 
 
 @pytest.mark.parametrize("loss", ["square", "exponential", "logistic"])
-@pytest.mark.parametrize("kind", ["relu", "linear", "relu^2", "biased", "diagonal"])
+@pytest.mark.parametrize("kind", ["relu", "linear", "relu^2", "biased", "diagonal", "diagonal of depth 3"])
 def test_conserved_quantities_shrink_by_twice_the_decay(kind, loss):
     w, T = 0.4, 2.5
-    if kind == "diagonal":
-        net = diagonal_linear(3)
+    if kind.startswith("diagonal"):
+        net = diagonal_linear(3, depth=3 if "3" in kind else 2)  # at depth 3 no quadratic form, but of degree 2
     elif kind == "biased":
         net = fully_connected((3, 4, 1), bias=True)
     else:
@@ -38,6 +38,7 @@ def test_conserved_quantities_shrink_by_twice_the_decay(kind, loss):
     theta = net.random_parameters(rng=1)
     flow = integrate(net, (X, Y), loss, theta, until=T, weight_decay=w, rtol=1e-11)
     before, after = conserved_quantities(net, theta), conserved_quantities(net, flow.theta)
+    assert not kind.startswith("diagonal") or np.isfinite(before["balance"]).any()
     for name, value in before.items():
         np.testing.assert_allclose(after[name], np.exp(-2 * w * T) * value, atol=1e-9)
     assert flow.conservation_drift < 1e-9 and flow.weight_decay == w

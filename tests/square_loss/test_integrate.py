@@ -277,3 +277,11 @@ def test_too_few_steps_keep_what_was_reached(normalisation):
             net, (X, Y), rho0=1.0, V0=unit_layers(net, 0), normalisation=normalisation, max_steps=3, until=9.0
         )
     assert caught.value.partial.steps >= 3 and caught.value.partial.status is RhoStatus.STOPPED
+
+
+def test_a_start_whose_norms_overflow_is_refused():
+    net = two_layer(2, 3)
+    theta = 1e200 * net.random_parameters(rng=0)
+    for normalisation in NORMALISATIONS:
+        with pytest.raises(InvalidInput, match="theta0 is too large"):
+            integrate_rho(net, ([[1.0, 0.5]], [1.0]), theta0=theta, normalisation=normalisation, until=1.0)

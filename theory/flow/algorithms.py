@@ -55,7 +55,7 @@ def descend(
     Time is ``sum_k eta_k / (1 - momentum)``: the flow's time, up to O(eta), for theta itself and steps that change
     slowly. In other coordinates (``normalise``) the flow is another one.
 
-    What is exact (*derived*: the conserved quantities Q are quadratic forms on which ``B(theta, grad Loss) = 0``):
+    What is exact (*derived*: the conserved quantities Q of layers are quadratic forms, ``B(theta, grad Loss) = 0``):
     under gradient descent with coupled decay ``Q(theta_{k+1}) = (1 - eta lam)^2 Q(theta_k) + eta^2 Q(grad Loss)``,
     for hidden units ``||in||^2 - ||out||^2``. Steps are compared with ``step_limit``, and the rises of the objective
     are counted.

@@ -49,17 +49,16 @@ def integrate(
     ----------
     network : what ``fully_connected``, ``convolutional``, ``diagonal_linear``, ... return.
     data : inputs X (N, d) and labels y (N): -1 and +1 for ``exponential`` and ``logistic``, 0..K-1 for
-    ``cross_entropy``,
-        targets (N) or (N, K) for ``square``.
+        ``cross_entropy``, targets (N) or (N, K) for ``square``.
     loss : ``exponential``, ``logistic``, ``cross_entropy`` or ``square``.
     theta0 : initial parameters (P), or the ``state`` of an earlier solution, to go on from it.
     until : ``"margin-converged"``, ``"log-loss:1e4"`` (log(1/Loss)), ``"t:10"`` or a number, ``"log-t:1e6"``,
-    ``"stationary"``.
+        ``"stationary"``.
     clock : ``auto``: t for the square loss and for an end in t, else loss-normalised; then s = log log(1/Loss).
         ``t`` and ``loss-normalised`` keep that clock.
     weight_decay : of the penalty ``(weight_decay / 2) ||theta||^2`` added to Loss (PyTorch's convention, but Loss is a
         sum): ``dtheta/dt in -d Loss - weight_decay theta``. Every conserved quantity becomes ``e^(-2 weight_decay t)``
-        times its value at the start (*derived*: they are quadratic forms). Needs the clock t and an end in t or
+        times its value at the start (*derived*: they are homogeneous of degree 2). Needs the clock t and an end in t or
         ``"stationary"``; log(1/Loss) includes the penalty.
     rtol, atol : error per step, relative and absolute, on the parameters (in s: on theta e^{-s/L}).
     max_steps : accepted steps at most.

@@ -128,8 +128,8 @@ def collapse_targets(K: int, *, lam: float, feature_square: float, targets: str 
     multiple of Y: no variability within classes (NC1); class means at right angles for one-hot targets and a simplex
     frame for centred ones, opposite for two classes with signs (NC2; less their mean a simplex frame each time);
     ``H = c V_L^T Y`` (NC3); nearest class mean = classifier (NC4). lam > 0 changes rho and the shrinkage of the
-    outputs, not the geometry. Features are free: non-negative ones (after a ReLU) can form the orthogonal frame but
-    not the simplex frame of centred targets, and a network's own E must be measured.
+    outputs, not the geometry. Features are free, of width at least r: non-negative ones (after a ReLU) can form the
+    orthogonal frame but not the simplex frame of centred targets, and a network's own E must be measured.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ from theory.square_loss.solution import RhoSolution, RhoStatus, state_of
 
 NORMALISATIONS = ("lagrange", "weight-norm", "none")
 AT_ZERO = ("stop", "reflect")
+LARGEST = 340.0  # log of rho whose square is still a float64
 UNIT = 1e-8  # how far the norms of a given V0 may be from 1
 
 
@@ -140,11 +141,14 @@ def _start(scaled: ScaledNetwork, theta0: ArrayLike | None, rho0: float | None, 
     theta = as_floats(name, given if given is not None else [], ndim=1)
     if theta.shape != (scaled.P,):
         raise InvalidInput(f"{name} must have shape ({scaled.P},), but has {theta.shape}.")
-    norms = scaled.norms(theta)
+    with np.errstate(over="ignore"):
+        norms = scaled.norms(theta)
+    degrees = np.array(scaled.degrees, dtype=float)
+    if not degrees @ np.log(np.maximum(norms, 1e-300)) < LARGEST:
+        raise InvalidInput(f"{name} is too large: the product of its layers' norms overflows.")
     if not (norms > 0).all():
         raise InvalidInput(f"layer {int(np.argmin(norms)) + 1} of {name} is zero: it has no direction.")
     U = theta / scaled.spread(norms)
-    degrees = np.array(scaled.degrees, dtype=float)
     if rho0 is None:
         return np.concatenate([U, norms if scaled.per_layer else [np.prod(norms**degrees)]])
     if abs(norms - 1).max() > UNIT:

@@ -22,7 +22,8 @@ class MinimumRho:
 
     Attributes
     ----------
-    rho : the least. For signs, ``margin = 1 / rho`` is the largest common margin ``y_n f_V(x_n)``.
+    rho : the least. For signs, ``margin = 1 / rho`` is the largest margin ``y_n f_V(x_n)`` that all samples can have
+        exactly; the least of unequal margins can be larger.
     V : unit layers that reach it, flat, of a network of ``widths`` (without biases).
     widths : (inputs, hidden ..., 1).
     """
@@ -76,7 +77,7 @@ def minimum_rho_linear(X: ArrayLike, y: ArrayLike, depth: int = 2) -> MinimumRho
 
 
 def minimum_rho_two_layer(X: ArrayLike, y: ArrayLike) -> MinimumRho:
-    r"""Least rho of an interpolating two-layer ReLU network on orthogonal inputs: the variation norm.
+    r"""Least rho of an interpolating two-layer ReLU network, width 2 at least, on orthogonal inputs: variation norm.
 
     .. math:: \sqrt{\sum_{y_n > 0} y_n^2 / \|x_n\|^2} + \sqrt{\sum_{y_n < 0} y_n^2 / \|x_n\|^2}
 
