@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats, as_real
+from theory._arrays import as_floats
 from theory._errors import InvalidInput
 from theory.flow.integrate import _problem
 from theory.flow.networks import Network
@@ -35,11 +35,3 @@ def per_sample(network: Network, data: tuple[ArrayLike, ArrayLike], theta: Array
     f = network.output(at, X)
     J = network.jacobian(at, X)
     return PerSample(X=X, y=y, theta=at, outputs=f, jacobian=J, gradients=2 * np.einsum("nk,nkp->np", f - y, J))
-
-
-def as_decay(lam: float) -> float:
-    """``lam`` as a float of at least 0."""
-    decay = as_real("lam", lam)
-    if decay < 0:
-        raise InvalidInput(f"lam must be at least 0, but is {decay:g}.")
-    return decay

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory._arrays import as_count, as_positive, as_real
+from theory._arrays import as_count, as_positive
 from theory._errors import InvalidInput, PreconditionError
 from theory.square_loss.equilibrium import RhoEquilibrium, equilibrium
+from theory.square_loss.moments import as_decay
 
 TARGETS = ("signs", "one-hot", "centred")
 
@@ -55,9 +56,7 @@ def stationary_margins(rho: float, lam: float) -> StationaryMargins:
     >>> round(found.upper, 12), round(found.lower, 12)
     (0.5, 0.08)
     """
-    scale, decay = as_positive("rho", rho), as_real("lam", lam)
-    if decay < 0:
-        raise InvalidInput(f"lam must be at least 0, but is {decay:g}.")
+    scale, decay = as_positive("rho", rho), as_decay(lam)
     inside = 1 - 4 * decay * scale**2
     if inside < -1e-14:
         raise PreconditionError(f"no margin is stationary: 4 lam rho^2 = {1 - inside:g} exceeds 1.")
@@ -146,11 +145,10 @@ def collapse_targets(K: int, *, lam: float, feature_square: float, targets: str 
     >>> found.mu, found.M, round(found.rest.rho, 12)  # sqrt(E/K), E/K
     (0.5, 0.25, 1.428571428571)
     """
-    K, lam, E = as_count("K", K, minimum=2), as_real("lam", lam), as_positive("feature_square", feature_square)
-    if lam < 0 or targets not in TARGETS or (targets == "signs" and K != 2):
+    K, lam, E = as_count("K", K, minimum=2), as_decay(lam), as_positive("feature_square", feature_square)
+    if targets not in TARGETS or (targets == "signs" and K != 2):
         raise InvalidInput(
-            f"wanted are lam >= 0 and targets among {', '.join(TARGETS)} (signs with K = 2), "
-            f"but given lam = {lam:g}, {targets!r} and K = {K}."
+            f"targets must be one of {', '.join(TARGETS)} (signs with K = 2), but are {targets!r} with K = {K}."
         )
     if targets == "signs":
         Y, r = np.array([[1.0], [-1.0]]), 1

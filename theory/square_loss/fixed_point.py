@@ -11,7 +11,8 @@ from theory._errors import PreconditionError
 from theory.flow._convolution import Convolution
 from theory.flow._layered import LayeredNetwork
 from theory.flow.networks import Network
-from theory.square_loss._per_sample import as_decay, per_sample
+from theory.square_loss._per_sample import per_sample
+from theory.square_loss.moments import as_decay
 
 COLLINEAR = 1e-12  # 1 - the largest eigenvalue of the mean projection below which all inputs share a direction
 AT_REST = 1e-10  # of the size of the terms

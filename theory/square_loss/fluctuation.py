@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from theory._arrays import as_count, as_floats, as_positive
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.networks import Network
-from theory.square_loss._per_sample import as_decay, per_sample
+from theory.square_loss._per_sample import per_sample
+from theory.square_loss.moments import as_decay
 
 NEAR = 1e-2  # of the noise of a single sample: a larger mean gradient is no minimum
 FLAT = 1e-9  # of the largest curvature

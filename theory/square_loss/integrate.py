@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count, as_floats, as_positive, as_real
+from theory._arrays import as_count, as_floats, as_positive
 from theory._errors import InvalidInput, NotConverged
 from theory.flow._switching import POLICIES
 from theory.flow._until import FlowStatus, Until, as_until
@@ -20,6 +20,7 @@ from theory.square_loss._loss import MeanSquareLoss
 from theory.square_loss._rest import resting_rho
 from theory.square_loss._rho_run import RhoField, RhoRun, ZeroCrossing
 from theory.square_loss._scaled import ScaledNetwork
+from theory.square_loss.moments import as_decay
 from theory.square_loss.solution import RhoSolution, RhoStatus, state_of
 
 NORMALISATIONS = ("lagrange", "weight-norm", "none")
@@ -97,9 +98,7 @@ def integrate_rho(
     X, y = _problem(network, data, MeanSquareLoss())
     if not y.any():
         raise InvalidInput("the targets are all zero: there is nothing to fit.")
-    decay = as_real("lam", lam)
-    if decay < 0:
-        raise InvalidInput(f"lam must be at least 0, but is {decay:g}.")
+    decay = as_decay(lam)
     for name, value, allowed in (
         ("normalisation", normalisation, NORMALISATIONS),
         ("at_zero", at_zero, AT_ZERO),

@@ -82,6 +82,14 @@ def class_targets(labels: ArrayLike, num_classes: int | None = None, *, centred:
     return np.eye(K)[y] - (1 / K if centred else 0.0)
 
 
+def as_decay(lam: float) -> float:
+    """``lam`` as a float of at least 0."""
+    decay = as_real("lam", lam)
+    if decay < 0:
+        raise InvalidInput(f"lam must be at least 0, but is {decay:g}.")
+    return decay
+
+
 def as_moments(mu: float, M: float, lam: float) -> tuple[float, float, float]:
     """Checked mean margin, mean square and weight decay: M and lam at least 0, and M + lam positive."""
     mean, square, decay = as_real("mu", mu), as_real("M", M), as_real("lam", lam)
