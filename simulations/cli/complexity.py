@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from theory.complexity import LearningCurve
 
-MOST = 1_000_000  # resamples
+MOST, MOST_CELLS = 1_000_000, 10_000_000  # resamples, and entries of the table of counts
 
 
 def complexity(
@@ -56,6 +56,9 @@ def complexity(
         raise InvalidInput("--steps goes with a row of predictions for each checkpoint, but there is one checkpoint.")
     if bootstrap > MOST:
         raise InvalidInput(f"--bootstrap must be at most {MOST}, but is {bootstrap}.")
+    classes = [max(len(np.unique(a)) for a in found) for found in ([F], [Y], list(references.values()))]
+    if np.prod(classes, dtype=float) > MOST_CELLS:
+        raise InvalidInput(f"a table of {' x '.join(map(str, classes))} classes is too large: are these classes?")
     options: dict[str, Any] = {"estimator": estimator, "unit": unit, "n_bootstrap": bootstrap, "level": level}
     rng = np.random.default_rng(as_count("seed", seed, minimum=0))
     if F.ndim == 1 and len(references) == 1:

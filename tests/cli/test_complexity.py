@@ -22,7 +22,7 @@ def files(tmp_path_factory):
     wide = np.where(rng.random(200) < 0.8, F, y)
     rows = np.stack([line, np.where(rng.random(200) < 0.5, line, F), F])
     for name, array in {"y": y, "line": line, "F": F, "wide": wide, "rows": rows, "steps": np.array([0.0, 2.0, 9.0]),
-                        "short": y[:9], "half": y + 0.5}.items():  # fmt: skip
+                        "short": y[:9], "half": y + 0.5, "many": np.arange(4000)}.items():  # fmt: skip
         np.save(folder / f"{name}.npy", array)
     np.savetxt(folder / "y.csv", y, fmt="%d")
     (folder / "other").mkdir()
@@ -103,6 +103,7 @@ def test_one_checkpoint_against_two_references_is_a_curve(call):
         ([*ONE, "--reference", "other/line.npy"], "two are called the same"),
         ([*ONE, "--steps", "steps.npy"], "there is one checkpoint"),
         (["--predictions", "rows.npy", *ONE[2:], "--steps", "y.npy"], "increasing"),
+        (["--predictions", "many.npy", "--labels", "many.npy", "--reference", "many.npy"], "are these classes?"),
         ([*ONE, "--estimator", "magic"], "estimator must be one of"),
         ([*ONE, "--unit", "bytes"], "unit must be"),
         ([*ONE, "--bootstrap", "-1"], "n_bootstrap"),
