@@ -91,7 +91,8 @@ def test_what_the_degrees_are():
     assert found.total == 2 and found.invariant == ("conv1", "filterresponsenorm1", "conv2")
     assert found.layers["filterresponsenorm2"] == 1 and found.layers["linear1"] == 1
     assert homogeneity(plain()).total == 3
-    assert homogeneity(skips()).total == 3 and homogeneity(skips()).layers["conv2"] is None
+    assert homogeneity(skips()).total == 3 and homogeneity(skips()).layers["conv3"] == 0
+    assert homogeneity(skips()).layers["conv1"] is None  # the terms of the sum have degrees 1 and 0 in it
 
 
 def test_a_bias_before_the_normalisation_goes_with_its_weights():
