@@ -4,10 +4,11 @@
 number, ``get(name).symbolic(architecture)`` for the formula, ``get(name).assumptions(architecture)`` for what must
 hold. ``certificates()`` hold with probability 1 - delta; ``published_forms()`` stand beside them as printed; what
 bounds nothing is in ``theory.bounds.measures``. Predictors that are no networks: ``theory.bounds.kernel``,
-``theory.bounds.nearest_neighbour``, ``theory.bounds.neighbour_features``. Growth with the size of an architecture: ``scaling``; convolution against dense
-layers: ``sparse_dense_ratio``. Inputs that an adversary moves: ``theory.bounds.certified_radius``,
-``theory.bounds.adversarial``. Few levels or few nonzero weights: ``theory.bounds.finite_class``,
-``theory.bounds.sparse_growth``.
+``theory.bounds.nearest_neighbour``, ``theory.bounds.neighbour_features``. Growth with the size of an architecture:
+``scaling``; convolution against dense layers: ``sparse_dense_ratio``. Inputs that an adversary moves:
+``theory.bounds.certified_radius``, ``theory.bounds.adversarial``. Few levels or few nonzero weights:
+``theory.bounds.finite_class``, ``theory.bounds.sparse_growth``. Sample complexity by counting alone:
+``theory.bounds.definable``.
 """
 
 from __future__ import annotations
