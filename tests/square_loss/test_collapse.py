@@ -146,3 +146,19 @@ def test_decay_changes_the_scale_and_not_the_geometry():
 def test_refusals(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_without_decay_interpolation_need_not_collapse():
+    K, n, E = 3, 4, 1.7
+    rng = np.random.default_rng(0)
+    Y = np.repeat(np.eye(K), n, axis=1)
+    V = np.linalg.qr(rng.standard_normal((K + 2, K + 2)))[0]
+    seen, unseen = V[:K] / np.sqrt(K), V[K:]
+    H = seen.T @ Y + 0.3 * unseen.T @ rng.standard_normal((2, K * n))  # what the classifier does not see varies
+    H *= np.sqrt(E * K * n) / np.linalg.norm(H)
+    at = output_moments((seen @ H).T, Y.T)
+    for lam, gap in ((0.0, 0.0), (0.05, 0.01)):
+        told = collapse_targets(K, lam=lam, feature_square=E)
+        assert equilibrium(at.mu, at.M, lam).objective - told.rest.objective >= gap - 1e-12
+    assert equilibrium(at.mu, at.M, 0.0).objective == pytest.approx(0, abs=1e-12)
+    assert equilibrium(at.mu, at.M, 0.0).rho > collapse_targets(K, lam=0.0, feature_square=E).rest.rho

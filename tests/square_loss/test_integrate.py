@@ -285,3 +285,22 @@ def test_a_start_whose_norms_overflow_is_refused():
     for normalisation in NORMALISATIONS:
         with pytest.raises(InvalidInput, match="theta0 is too large"):
             integrate_rho(net, ([[1.0, 0.5]], [1.0]), theta0=theta, normalisation=normalisation, until=1.0)
+
+
+def test_a_unit_that_slides_where_rho_crosses_zero_may_leave_to_either_side():
+    net = fully_connected((4, 5, 1))
+    V = unit_layers(net, 18)
+    options = {"lam": 0.05, "rho0": 0.4, "V0": V, "at_zero": "reflect", "until": 3.5, "rtol": 1e-10}
+    off, on = (integrate_rho(net, (X, Y), ambiguous=choice, **options) for choice in ("off", "on"))
+    for flow in (off, on):
+        assert [event.kind for event in flow.events] == ["sliding", "ambiguous"] and flow.zero_crossings[0].reflected
+        assert np.exp(flow.events[1].log_t) == pytest.approx(flow.zero_crossings[0].t, rel=1e-9)
+    assert abs(off.V[-1] - on.V[-1]).max() > 1e-3
+    # a softplus sits a little to the right of the kink and leaves to that side
+    end = rho_flow(
+        "soft", (4, 5, 1), X, Y[:, None], 0.05, np.append(V, 0.4), 3.5, "lagrange", method="Radau", rtol=1e-9
+    )
+    V_end, rho = end[:-1], end[-1]
+    V_end[net.layers[0].n_weights :] *= -1
+    np.testing.assert_allclose(on.V[-1], V_end, atol=5e-6)
+    assert rho < 0 and on.rho[-1] == pytest.approx(-rho, abs=1e-6)

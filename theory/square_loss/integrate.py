@@ -64,7 +64,8 @@ def integrate_rho(
 
     Nothing keeps rho positive under ``lagrange``: where mu < 0 it falls to 0, where weights cannot follow and V
     stalls. ``at_zero="stop"`` ends the flow there; ``"reflect"`` goes on with (rho, V_L) -> (-rho, -V_L), the same
-    function. Either way the crossing is in ``zero_crossings``.
+    function. Either way the crossing is in ``zero_crossings``. The field of V changes its sign with rho: a unit that
+    slides there is pushed off its kink to either side, an ``ambiguous`` event, and ``ambiguous`` decides to which.
 
     Parameters
     ----------
