@@ -123,13 +123,14 @@ def collapse_targets(K: int, *, lam: float, feature_square: float, targets: str 
         \|\Pi F\|_* \le \|V_L\|_F \|H\|_F \le \sqrt{N E}
         \;\Rightarrow\; \mu = \sqrt{nE/N}, \; M = E / r
 
-    (*derived*: Hoelder, Cauchy-Schwarz, and for lam > 0 ``mu^2/(M + lam)`` increases with the nuclear norm.) Equality
-    makes F a multiple of Y: no variability within classes (NC1); class means at right angles for one-hot targets and a
-    simplex frame for centred ones, opposite for two classes with signs (NC2; less their mean a simplex frame each time);
-    ``H = c V_L^T Y`` (NC3); nearest class mean = classifier (NC4). lam > 0 changes rho and the shrinkage of the
-    outputs, not the geometry. Features are free, of width at least r: non-negative ones (after a ReLU) can form the
-    orthogonal frame but not the simplex frame of centred targets, and a network's own E must be measured.
-    Without decay every interpolation is optimal, collapsed or not; the targets are then those of the least rho, the limit lam -> 0.
+    (*derived*: Hoelder, Cauchy-Schwarz, and for lam > 0 ``mu^2/(M + lam)`` increases with the nuclear norm.)
+    Equality makes F a multiple of Y: no variability within classes (NC1); class means at right angles for one-hot
+    targets and a simplex frame for centred ones, opposite for two classes with signs (NC2; less their mean a simplex
+    frame each time); ``H = c V_L^T Y`` (NC3); nearest class mean = classifier (NC4). lam > 0 changes rho and the
+    shrinkage of the outputs, not the geometry. Features are free, of width at least r: non-negative ones (after a ReLU)
+    can form the orthogonal frame but not the simplex frame of centred targets, and a network's own E must be measured.
+    Without decay every interpolation is optimal, collapsed or not; the targets are then those of the least rho, the
+    limit lam -> 0.
 
     Parameters
     ----------
