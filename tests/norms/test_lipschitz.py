@@ -99,6 +99,13 @@ def test_scores_that_end_in_no_dense_layer():
     assert pairs[0, 0] == 0 and pairs[0, 1] == pytest.approx(np.sqrt(2) * 3 / 2)
 
 
+def test_terms_of_a_sum_add_up():
+    g = GraphBuilder(3)
+    g.add(Add(), g.input, g.add(Linear(3, bias=False)))
+    for norm in ("l2", "linf"):
+        assert network_lipschitz(g.build(), {"linear1.weight": 2 * np.eye(3)}, norm=norm) == pytest.approx(3, rel=1e-9)
+
+
 def test_zero_weights_and_refusals():
     net = Architecture.sequential([Linear(2), Activation("relu"), Linear(2)], input_shape=3)
     W = {key: np.zeros(shape) for key, shape in net.parameters.items()}

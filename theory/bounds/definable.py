@@ -228,7 +228,9 @@ def definable_dimension(architecture: Architecture) -> DefinableDimension:
     acts = [node.operation for node in nodes if isinstance(node.operation, Activation)]
     after = architecture.nodes[-1].operation
     if odd or not layers or any(len(node.inputs) != 1 for node in nodes) or isinstance(after, Activation):
-        what = f"{odd[0].name!r} is a {odd[0].operation.kind} of shape {odd[0].shape}" if odd else "it does not end in a dense layer"
+        what = "it does not end in a dense layer"
+        if odd:
+            what = f"{odd[0].name!r} is a {odd[0].operation.kind} of shape {odd[0].shape}"
         raise PreconditionError(f"a dense network with a linear output is wanted: {what}.")
     if architecture.output_shape != (1,):
         raise PreconditionError(f"one output is wanted, but there are scores of shape {architecture.output_shape}.")
@@ -243,7 +245,7 @@ def definable_dimension(architecture: Architecture) -> DefinableDimension:
     if not names <= {"sigmoid", "tanh"}:
         bad = sorted(names - {"sigmoid", "tanh"})[0]
         raise PreconditionError(
-            f"activations with explicit constants are wanted, all piecewise linear or all sigmoid and tanh: {bad} is not."
+            f"activations with explicit constants are wanted, piecewise linear or sigmoid and tanh: {bad} is not."
         )
     if not all(isinstance(node.operation, Linear) and node.operation.bias for node in layers):
         raise PreconditionError("a bias in every layer is wanted for sigmoid and tanh.")
