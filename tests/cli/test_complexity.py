@@ -87,6 +87,10 @@ def test_checkpoints_against_several_references(call, files):
     table = text.split("\n\n")[0].splitlines()
     assert code == 0 and "mu, wide" in table[0] and len(table) == 4 and table[-1].split()[0] == "2"
     assert float(table[-1].split()[1]) == pytest.approx(want.values("I_FY", "wide")[-1], rel=1e-3)
+    at = {name: k for k, name in enumerate(part.strip() for part in table[0].split("  ") if part.strip())}
+    for measure, said in (("mu", "mu, wide"), ("I_LY_given_F", "I(L;Y|F), line")):
+        told = float(table[-2].split()[at[said]])
+        assert told == pytest.approx(want.values(measure, said.split(", ")[1])[1], rel=1e-3, abs=1e-6)
 
 
 def test_one_checkpoint_against_two_references_is_a_curve(call):

@@ -81,6 +81,26 @@ def test_json_is_the_library(call, files):
     assert (got["widths"], got["samples"], got["activation"]) == ([6, 8, 8, 3], 9, "relu")
 
 
+def test_seed_and_loss_reach_the_construction(call, files, tmp_path):
+    """So few steps that other halves are tried; one-hot targets for the squared loss."""
+    (a, b), X, y = files[1:4]
+    few = ["--points", 60, "--max-steps", 1, "--method", "trained", "--json"]
+    found = [strict(call(*PAIR, *few, "--seed", seed)[1])["paths"]["half"] for seed in (0, 1)]
+    want = connect(a, b, X, y, points=60, max_steps=1, method="trained", rng=1)
+    assert found[1] == json.loads(json.dumps(want.to_json())) and found[0] != found[1]
+
+    np.savez(tmp_path / "squared.npz", X=X.reshape(9, 1, 2, 3), y=np.eye(3)[y])
+    code, out, _ = call(*PAIR[:4], "--data", str(tmp_path / "squared.npz"), *FEW, "--loss", "squared", "--json")
+    targets = np.eye(3)[y]
+    want = {
+        "half": connect(a, b, X, targets, loss="squared", points=60, max_steps=200),
+        "linear": linear_path(a, b, X, targets, loss="squared", points=60),
+        "aligned": aligned_path(a, b, X, targets, loss="squared", points=60),
+    }  # fmt: skip
+    assert code == 0
+    assert strict(out)["paths"] == json.loads(json.dumps({way: path.to_json() for way, path in want.items()}))
+
+
 def test_losses_by_hand(call, files, tmp_path):
     """The written path: ends are the networks, and the loss of every vertex and of a point between, by plain NumPy."""
     code, out, _ = call(*PAIR, *FEW, "--out", tmp_path / "r", "--json")

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +51,28 @@ def test_barrier_of_the_straight_line_by_brute_force(done):
     assert barrier - 1e-9 <= record["paths"]["linear"]["barrier"] == pytest.approx(barrier, rel=1e-4)
 
 
+def test_each_pair_has_digits_of_its_own():
+    from simulations.data import digits
+
+    first, other = (
+        networks.data_of(networks.Setting(width=6, pair=pair, samples=50, epochs=1, points=9, max_steps=1))
+        for pair in (0, 3)
+    )
+    np.testing.assert_array_equal(other.X, digits(flat=True).subset(counts=[5] * 10, seed=3).X)
+    assert not np.array_equal(first.X, other.X)
+
+
+def test_a_thinned_curve_keeps_its_peaks():
+    losses = np.zeros(2000)
+    losses[[7, 1234, 1999]] = 3.0, 5.0, 4.0
+    path = SimpleNamespace(curve=lambda: (np.linspace(0, 1, 2000), losses), barrier=1.0, barrier_upper=2.0,
+                           maximum=5.0, segments=[0, 0], points=2000)  # fmt: skip
+    found = networks._measured(path)
+    s = np.array(found["s"])[np.array(found["losses"]) > 0]
+    np.testing.assert_allclose(s, np.array([7, 1234, 1999]) / 1999)
+    assert len(found["s"]) == networks.KEPT and found["segments"] == 2
+
+
 def test_what_must_hold_of_every_pair(done):
     for record in done[3].values():
         half = record["paths"]["half"]
@@ -58,8 +81,6 @@ def test_what_must_hold_of_every_pair(done):
         for path in record["paths"].values():
             assert path["points"] >= 1000 and path["barrier"] <= path["barrier_upper"] + 1e-12
             assert len(path["s"]) == networks.KEPT and max(path["losses"]) <= path["maximum"] + 1e-12
-            # thinning keeps the peak
-            assert max(path["losses"]) == pytest.approx(path["maximum"], rel=1e-4)
         if record["holds"]:
             assert half["barrier"] <= 1e-9
 
