@@ -42,7 +42,7 @@ def test_solution_is_the_flow_of_the_weights(L):
         )
         steps = slice(None, None, max(1, flow.steps // 6))
         np.testing.assert_allclose(law.solution(flow.t[steps]), flow.rho[steps], rtol=1e-9, atol=1e-13)
-        np.testing.assert_allclose(flow.rho_eq[-1], max(r.rho for r in law.equilibria if r.stable), atol=1e-12)
+        np.testing.assert_allclose(flow.rho_eq, law.limit, atol=1e-12)
 
 
 @pytest.mark.parametrize("L", [2, 3, 4, 6])
@@ -224,3 +224,14 @@ def test_at_the_fold_says_so_or_is_right():
     assert at.limit == 0.25 and at.solution([1e5])[0] == pytest.approx(0.25, abs=1e-5)
     with pytest.raises(NotConverged, match="fold"):
         BalancedRho(depth=3, mu=1.0, M=1.0, lam=fold * (1 + 1e-11), rho0=1.0).solution([1e7])
+
+
+def test_the_rest_point_of_a_small_rho_is_zero():
+    # three layers, decay: rho falls to 0 from below the unstable rest point, and goes to 0.95 from above
+    for rho0, end in ((1e-5, 0.0), (0.1, 0.949122)):
+        flow = integrate_rho(
+            deep_linear((1, 1, 1, 1)), ([[1.0]], [1.0]), lam=0.05, rho0=rho0, V0=np.ones(3), normalisation="none",
+            until=60.0,
+        )  # fmt: skip
+        np.testing.assert_allclose(flow.rho_eq, end, atol=1e-6)
+        assert flow.rho[-1] == pytest.approx(end, abs=1e-6)

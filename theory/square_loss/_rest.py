@@ -6,14 +6,14 @@ from theory.square_loss.balanced import BalancedRho
 from theory.square_loss.moments import OutputMoments
 
 
-def resting_rho(moments: OutputMoments, lam: float, degrees: tuple[int, ...] | None) -> float:
-    """``mu / (M + lam)``; with degrees, the stable rho > 0 of balanced layers, else 0 (NaN where degrees differ).
+def resting_rho(moments: OutputMoments, lam: float, degrees: tuple[int, ...] | None, rho: float) -> float:
+    """``mu / (M + lam)``; with degrees, where balanced layers of this rho go (NaN where degrees differ).
 
     With a weight decay on every layer the norms of all layers become equal, so the balanced rest points are those of
     the flow; without decay ``mu / M`` is, whatever the norms.
     """
     mu, M = moments.mu, moments.M
-    if degrees is None:
+    if degrees in (None, (1,)):  # one layer is its own rho
         return mu / (M + lam) if M + lam > 0 else float("nan")
     if M == 0:
         return 0.0 if lam > 0 else float("nan")
@@ -21,5 +21,4 @@ def resting_rho(moments: OutputMoments, lam: float, degrees: tuple[int, ...] | N
         return max(mu / M, 0.0)
     if set(degrees) != {1}:
         return float("nan")
-    rests = BalancedRho(depth=len(degrees), mu=mu, M=M, lam=lam, rho0=1.0).equilibria
-    return max([rest.rho for rest in rests if rest.stable], default=0.0)
+    return BalancedRho(depth=len(degrees), mu=mu, M=M, lam=lam, rho0=rho).limit if rho > 0 else 0.0

@@ -186,7 +186,7 @@ def _solution(
     return RhoSolution(
         network=network, X=X, y=y, lam=lam, normalisation=normalisation, t=np.exp(flow.log_t),
         rho=np.array([state.rho for state in states]),
-        rho_eq=np.array([resting_rho(at, lam, degrees) for at in moments]),
+        rho_eq=np.array([resting_rho(state.moments, lam, degrees, state.rho) for state in states]),
         mu=np.array([at.mu for at in moments]), M=np.array([at.M for at in moments]),
         sigma=np.array([at.sigma for at in moments]), fit=np.array([state.fit for state in states]),
         objective=np.array([state.objective for state in states]), nu=np.array([state.nu for state in states]),

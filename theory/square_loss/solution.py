@@ -59,7 +59,8 @@ class RhoSolution:
     ----------
     network, X (N, d), y (N, K) : the problem. lam, normalisation : see ``integrate_rho``.
     t, rho, mu, M, sigma, fit, objective : (steps + 1).
-    rho_eq : (steps + 1), where rho would rest if V stood still; NaN without a formula (unequal degrees of layers).
+    rho_eq : (steps + 1), where rho would rest if V stood still, layers that have norms being taken as balanced (from
+        three layers and with decay a small rho rests at 0); NaN without a formula (unequal degrees of layers).
     nu : (steps + 1), the multiplier of a layer of degree 1 (see ``RhoState``).
     margins : (steps + 1, N), normalised: ``y_n f_n`` for one output, else the label's output less the largest other
         one, the label being the largest entry of y_n.
