@@ -10,7 +10,7 @@ import typer
 NAMES = (
     "neural-collapse, minority-collapse, unconstrained-features, bounds-along-training, "
     "dense-versus-convolutional, depth-and-rank, rho-dynamics, low-rank, sgd-noise, square-loss-collapse, "
-    "increasing-complexity, connectivity"
+    "increasing-complexity, connectivity, path-kernel, steepest-descent"
 )
 
 

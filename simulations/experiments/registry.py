@@ -27,6 +27,8 @@ EXPERIMENTS = {
     "square-loss-collapse": "square loss and weight decay: collapse, equal margins, and their rate",
     "increasing-complexity": "a network first knows what a linear classifier knows, keeps it, and then learns the rest",
     "connectivity": "two trained networks are joined without a barrier once half of their neurons can be separated",
+    "path-kernel": "most of what a network has learned is in its gates: their path kernel nearly matches it",
+    "steepest-descent": "descents in l_1, l_2, l_inf and spectral norm go to the largest margin in their own norm",
 }
 
 
