@@ -304,3 +304,12 @@ def test_a_unit_that_slides_where_rho_crosses_zero_may_leave_to_either_side():
     V_end[net.layers[0].n_weights :] *= -1
     np.testing.assert_allclose(on.V[-1], V_end, atol=5e-6)
     assert rho < 0 and on.rho[-1] == pytest.approx(-rho, abs=1e-6)
+
+
+@pytest.mark.parametrize("until", [0.3, 1.7, 5.0, 20.0, 50.0])
+def test_the_end_that_was_asked_for_can_be_asked_again(until):
+    net = fully_connected((2, 1))
+    flow = integrate_rho(net, ([[1.0, 1.0]], [1.0]), theta0=[0.1, 0.3], until=until)
+    assert flow.at(until).rho == flow.rho[-1] and flow.weights(until).shape == (2,)
+    with pytest.raises(InvalidInput, match="t must be between"):
+        flow.at(until * (1 + 1e-12))

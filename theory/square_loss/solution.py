@@ -16,6 +16,8 @@ from theory.square_loss._rho_run import ZeroCrossing
 from theory.square_loss._scaled import ScaledNetwork
 from theory.square_loss.moments import OutputMoments, output_moments
 
+ROUNDING = 1e-14  # relative, of the last time
+
 
 class RhoStatus(StrEnum):
     """How an integration of (rho, V) ended."""
@@ -118,9 +120,11 @@ class RhoSolution:
         ------
         InvalidInput : t outside.
         """
-        time = float(as_floats("t", t, ndim=0))
-        if not 0 <= time <= self.t[-1]:
-            raise InvalidInput(f"t must be between 0 and {self.t[-1]:.6g}, but is {time:.6g}.")
+        time, last = float(as_floats("t", t, ndim=0)), float(self.t[-1])
+        if last < time <= last * (1 + ROUNDING):  # t = 20 is e^(log 20), a hair less
+            time = last
+        if not 0 <= time <= last:
+            raise InvalidInput(f"t must be between 0 and {last:.6g}, but is {time:.6g}.")
         step = int(np.searchsorted(self.t, time))
         theta = self.flow.thetas[step] if self.t[step] == time else self.flow(time)
         return state_of(self.network, self.scaled, self.X, self.y, theta, self.lam)
