@@ -159,12 +159,13 @@ def config_key(config: Mapping[str, Any]) -> str:
     InvalidInput : a value that JSON cannot hold.
     """
     # not strict: an infinite number is not the same choice as None
-    return hashlib.sha256(_text(config, strict=False).encode()).hexdigest()
+    return hashlib.sha256(_text(config, strict=False, ordered=False).encode()).hexdigest()
 
 
-def _text(value: Mapping[str, Any], *, strict: bool = True) -> str:
+def _text(value: Mapping[str, Any], *, strict: bool = True, ordered: bool = True) -> str:
+    """As JSON; a record keeps the order of its keys, which tables print, a key does not depend on it."""
     try:
         content = plain(dict(value), strict=strict)
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=not strict)
+        return json.dumps(content, sort_keys=not ordered, separators=(",", ":"), allow_nan=not strict)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"a results store keeps plain values only: {error}.") from None

@@ -111,8 +111,8 @@ def run(
         "stops at": f"gradient of objective / lam_Z below {STATIONARY:g} sqrt(1 + |theta|^2), or after max_steps",
         "max_steps": max_steps, "sgd_steps": sgd_steps,
         "tolerances": {name: f"{value:g}: {why}" for name, (value, why) in TOLERANCES.items()},
-        "tuned": "step sizes, steps and the SGD schedule were chosen on trial runs so that descent converges; the ratio "
-        "of the penalties in 'long tail, lam_W = 4 lam_H' is 4 since SGD missed 1e-6 at 16 on that schedule; the "
+        "tuned": "step sizes, steps and the SGD schedule were chosen on trial runs so that descent converges; the "
+        "ratio of the penalties in 'long tail, lam_W = 4 lam_H' is 4 since SGD missed 1e-6 at 16 on that schedule; the "
         "tolerances other than the aim of 1e-6 were written after first trial descents",
     }  # fmt: skip
     return ExperimentResult(

@@ -28,6 +28,13 @@ def test_a_configuration_is_computed_once(tmp_path):
     assert first == second == other == {"loss": 0.25, "gap": None} and len(calls) == 2
 
 
+def test_a_record_keeps_the_order_of_its_names(tmp_path):
+    with ResultsStore(tmp_path / "r.sqlite") as store:
+        store.once({"a": 1}, lambda: {"later": 1, "earlier": {"z": 2, "b": 3}})
+        found = store.find({"a": 1})
+    assert list(found) == ["later", "earlier"] and list(found["earlier"]) == ["z", "b"]
+
+
 def test_a_failed_computation_is_not_kept(tmp_path):
     with ResultsStore(tmp_path / "r.sqlite") as store:
         with pytest.raises(ZeroDivisionError):
