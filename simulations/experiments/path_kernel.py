@@ -95,7 +95,7 @@ def run(
         f"widths {lazy}; certificates at {certified}",
         "tolerances": checks.stated(),
         "tuned": "samples and inputs of the wide networks, from 6 and 10, after a trial in which nothing was proved up "
-        "to width 65536; nothing of the deep networks; tolerances were written after a trial of one network per setting",
+        "to width 65536; nothing of the deep networks; tolerances were written after a trial of a network per setting",
     }  # fmt: skip
     return ExperimentResult(
         name=NAME, claim=CLAIM, settings=settings, agreement=checks.agreement(), table=tuple(_table(runs)),

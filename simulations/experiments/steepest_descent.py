@@ -93,8 +93,8 @@ def run(
         "tolerances": checks.stated(),
         "tuned": "the first steps c, for log(1/loss) of some hundreds without oscillation; the width, from 12, and the "
         "activation: with ReLU a trial's iterates jumped around kinks, so that residuals of the loss's own multipliers "
-        "were noise and coordinate descent stuck on some seeds; samples, from 16 at 0.15 from the axes to 12 at 0.3, for "
-        "wider margins; all tolerances but 1e-4 were written after these trials of one to three seeds",
+        "were noise and coordinate descent stuck on some seeds; samples, from 16 at 0.15 from the axes to 12 at 0.3, "
+        "for wider margins; all tolerances but 1e-4 were written after these trials of one to three seeds",
     }  # fmt: skip
     return ExperimentResult(
         name=NAME, claim=CLAIM, settings=settings, agreement=checks.agreement(),

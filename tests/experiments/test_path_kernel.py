@@ -73,24 +73,30 @@ def test_tangent_kernel_is_the_mean_over_outputs():
     np.testing.assert_allclose(networks.tangent_kernel(list(net.views(theta).values()), X, Z), mean, atol=1e-12)
 
 
-def test_regression_is_that_of_scikit_learn(monkeypatch):
+def small_regression():
+    """Kernels and noisy labels of 40, 40 and 600 samples, on which the ridge matters."""
     rng = np.random.default_rng(1)
-    X, y = rng.standard_normal((90, 3)), rng.integers(0, 3, 90)
-    parts = [slice(0, 40), slice(40, 60), slice(60, 90)]
-    grams, labels = [X[part] @ X[parts[0]].T for part in parts], [y[part] for part in parts]
-    for ridge in (1e-3, 0.1, 10.0):
+    X = rng.standard_normal((680, 3))
+    y = (X + 0.7 * rng.standard_normal(X.shape)).argmax(axis=1)
+    parts = [slice(0, 40), slice(40, 80), slice(80, 680)]
+    return [(1 + X[part] @ X[parts[0]].T) ** 3 for part in parts], [y[part] for part in parts]
+
+
+def test_regression_is_that_of_scikit_learn(monkeypatch):
+    grams, labels = small_regression()
+    seen = set()
+    for ridge in (0.01, 0.1, 1.0):
         monkeypatch.setattr(networks, "RIDGES", (ridge,))
         scale = np.trace(grams[0]) / 40
         other = KernelRidge(alpha=ridge * scale, kernel="precomputed").fit(grams[0], np.eye(3)[labels[0]] - 1 / 3)
         wrong = [np.mean(other.predict(grams[k]).argmax(axis=1) != labels[k]) for k in (1, 2)]
         assert networks.regress(grams, labels, 3) == {"choice": wrong[0], "test": wrong[1], "ridge": ridge}
+        seen.add(wrong[1])
+    assert len(seen) == 3
 
 
 def test_the_ridge_is_chosen_without_the_test_samples(monkeypatch):
-    rng = np.random.default_rng(1)
-    X, y = rng.standard_normal((90, 3)), rng.integers(0, 3, 90)
-    parts = [slice(0, 40), slice(40, 60), slice(60, 90)]
-    grams, labels = [X[part] @ X[parts[0]].T for part in parts], [y[part] for part in parts]
+    grams, labels = small_regression()
     best = networks.regress(grams, labels, 3)
     choices = []
     for ridge in networks.RIDGES:
