@@ -87,3 +87,25 @@ def test_readme_python_examples_run():
     given = dict(scope)
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
         exec(block, {**scope, **given})
+
+
+def test_public_records_print_in_one_line():
+    """A record with arrays has a ``__repr__`` that does not print them."""
+    import dataclasses
+    import importlib
+    import inspect
+
+    import theory
+
+    rooms = [importlib.import_module(f"theory.{room}") for room in theory._SUBPACKAGES] + [
+        importlib.import_module("theory.flow.exact")
+    ]
+    public = {value for room in rooms for value in (getattr(room, name) for name in getattr(room, "__all__", ()))}
+    records = [c for c in public if inspect.isclass(c) and dataclasses.is_dataclass(c)]
+    assert len(records) > 60
+    long = [
+        c.__name__ for c in records
+        if any("ndarray" in str(f.type) and f.repr for f in dataclasses.fields(c))
+        and hasattr(c.__repr__, "__wrapped__")  # the one that dataclasses make
+    ]  # fmt: skip
+    assert not long

@@ -85,3 +85,19 @@ def as_labels(name: str, value: ArrayLike) -> np.ndarray:
     if (whole > 2**53).any():
         raise InvalidInput(f"{name} must be below 2^53.")
     return whole.astype(np.int64)
+
+
+def short_repr(record: object) -> str:
+    """One line for a record: its numbers and words, and the shapes of its arrays; ``__repr__ = short_repr``."""
+    from dataclasses import fields
+
+    known = [field.name for field in fields(record) if field.repr]  # type: ignore[arg-type]
+    return f"{type(record).__name__}({', '.join(_shown(name, getattr(record, name)) for name in known)})"
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"{name}: {value.shape}"
+    if isinstance(value, tuple | list | dict) and len(value) > 3:
+        return f"{name}: {len(value)}"
+    return f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}"

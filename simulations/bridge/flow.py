@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simulations.bridge._flow_module import ModuleNetwork
-from theory._arrays import as_count, as_floats
+from theory._arrays import as_count, as_floats, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.integrate import integrate
 from theory.flow.losses import Loss, as_loss
@@ -47,6 +47,8 @@ class ModuleFlow:
     names: tuple[str, ...]
     notes: tuple[str, ...]
     template: torch.nn.Module = field(repr=False)
+
+    __repr__ = short_repr
 
     @property
     def follows_kinks(self) -> bool:

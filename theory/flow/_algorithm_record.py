@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import brentq
 
+from theory._arrays import short_repr
 from theory._errors import InvalidInput
 from theory.flow._algorithm_options import Algorithm
 from theory.flow._field import penalised
@@ -45,6 +46,8 @@ class AlgorithmSolution(FlowSolution):
     log_limits: np.ndarray = field(repr=False)
     above_limit: int
     stalled: bool
+
+    __repr__ = short_repr
 
     @property
     def t(self) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from theory._arrays import short_repr
 from theory.flow._kkt_order import SecondOrder
 
 
@@ -78,6 +79,8 @@ class LimitDirection:
     order: SecondOrder
     heading: Heading
     steps: int
+
+    __repr__ = short_repr
 
     @property
     def kind(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from theory._arrays import short_repr
 from theory._certificate import Certificate
 from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.flow._geometry import Geometry, as_geometry
@@ -121,6 +122,8 @@ class SteepestKKT:
     slackness: float
     multipliers: np.ndarray
     normalized_margin: float
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and lists."""

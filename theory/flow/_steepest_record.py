@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from theory._arrays import short_repr
 from theory._certificate import Certificate
 from theory._errors import PreconditionError
 from theory.flow._geometry import Geometry
@@ -37,6 +38,8 @@ class SteepestSolution:
     smoothed: np.ndarray = field(repr=False)
     status: FlowStatus
     seconds: float
+
+    __repr__ = short_repr
 
     @property
     def theta(self) -> np.ndarray:
@@ -117,6 +120,8 @@ class SteepestFlow(SteepestSolution):
     steps: int
     certificate: Certificate
 
+    __repr__ = short_repr
+
     def summary(self) -> str:
         """A few lines for people."""
         c = self.certificate
@@ -145,6 +150,8 @@ class SteepestDescent(SteepestSolution):
 
     updates: np.ndarray
     loss_increases: int
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, object]:
         """The end in plain numbers."""

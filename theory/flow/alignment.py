@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats, as_positive
+from theory._arrays import as_floats, as_positive, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow._layered import LayeredNetwork
 from theory.flow._layers import Dense
@@ -46,6 +46,8 @@ class Alignment:
     consecutive: np.ndarray
     product: np.ndarray | None
     product_gap: float | None
+
+    __repr__ = short_repr
 
 
 def alignment(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory._arrays import as_count
+from theory._arrays import as_count, short_repr
 from theory._errors import PreconditionError
 from theory.flow._field import Field
 from theory.flow.conservation import conservation_drift
@@ -44,6 +44,8 @@ class FlowDiagnostics:
     layer_norms: np.ndarray
     conservation_drift: np.ndarray
     margin_violation: float
+
+    __repr__ = short_repr
 
 
 def diagnose(

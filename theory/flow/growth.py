@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import xlogy
 
-from theory._arrays import as_count, as_floats, as_positive
+from theory._arrays import as_count, as_floats, as_positive, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow._point import evaluate, field_of, perpendicular, require_margin
 from theory.flow.losses import Loss
@@ -29,6 +29,8 @@ class GrowthConstants:
 
     loss: np.ndarray
     norm: np.ndarray
+
+    __repr__ = short_repr
 
 
 def growth_constants(

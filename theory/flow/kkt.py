@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_real
+from theory._arrays import as_real, short_repr
 from theory._certificate import Certificate
 from theory._errors import InvalidInput
 from theory.flow._clarke import clarke_cone
@@ -47,6 +47,8 @@ class KKTCertificate:
     clarke: np.ndarray
     feasibility: float
     certificate: Certificate
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, object]:
         """A dictionary of plain numbers and lists."""
@@ -192,6 +194,8 @@ class FlowKKT:
     delta_bound: float
     multipliers: np.ndarray
     field_residual: float
+
+    __repr__ = short_repr
 
 
 def flow_kkt(

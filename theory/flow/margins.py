@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats
+from theory._arrays import as_floats, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow._layered import LayeredNetwork
 from theory.flow._point import evaluate
@@ -40,6 +40,8 @@ class Margins:
     degree: int | None
     layer_norms: np.ndarray
     layer_degrees: tuple[int, ...]
+
+    __repr__ = short_repr
 
     def _over_norm(self, value: float) -> float:
         if self.degree is None:

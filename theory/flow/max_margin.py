@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import lstsq
 from scipy.optimize import nnls
 
-from theory._arrays import as_count, as_floats
+from theory._arrays import as_count, as_floats, short_repr
 from theory._certificate import Certificate
 from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.flow._kkt_system import margins_of
@@ -33,6 +33,8 @@ class MaxMargin:
     direction: np.ndarray
     weights: np.ndarray
     certificate: Certificate
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and lists."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_real
+from theory._arrays import as_real, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow._layered import LayeredNetwork
 from theory.flow._layers import Dense
@@ -30,6 +30,8 @@ class NearHomogeneity:
     degree: int
     defect: np.ndarray
     remainder: np.ndarray
+
+    __repr__ = short_repr
 
     def defect_bound(self, norm: float) -> float:
         """``p'(rho)``."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import brentq
 
+from theory._arrays import short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow._steppers import Piece
 from theory.flow._until import FlowStatus
@@ -31,6 +32,8 @@ class FlowState:
     log_inverse_loss: float
     clock: str
     clock_value: float
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ class FlowSolution:
     seconds: float
     pieces: tuple[Piece, ...] = field(repr=False)
     weight_decay: float = 0.0
+
+    __repr__ = short_repr
 
     @property
     def theta(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from theory._arrays import as_floats, as_positive, as_real
+from theory._arrays import as_floats, as_positive, as_real, short_repr
 from theory._certificate import Certificate
 from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.flow._active_set import Problem, Sets, search_sets, tangent_sets
@@ -41,6 +41,8 @@ class VariationMargin:
     weights: np.ndarray
     cells: int
     certificate: Certificate
+
+    __repr__ = short_repr
 
     @property
     def parameter_bound(self) -> float:

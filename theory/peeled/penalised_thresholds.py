@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from theory._arrays import short_repr
 from theory._errors import NotConverged, PreconditionError
 from theory.peeled._partition import Partition
 from theory.peeled.unconstrained import UnconstrainedFeaturesModel
@@ -35,6 +36,8 @@ class PenalisedThresholds:
     effect: str
     zero: float
     residual: np.ndarray
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers; NaN where a single class cannot merge."""

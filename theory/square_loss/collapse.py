@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory._arrays import as_count, as_positive
+from theory._arrays import as_count, as_positive, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.square_loss.equilibrium import RhoEquilibrium, equilibrium
 from theory.square_loss.moments import as_decay
@@ -96,6 +96,8 @@ class CollapseTargets:
     within_class_variability: float = 0.0
     self_duality: float = 0.0
     nearest_mean_disagreement: float = 0.0
+
+    __repr__ = short_repr
 
     @property
     def fitted(self) -> np.ndarray:

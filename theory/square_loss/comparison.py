@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_positive
+from theory._arrays import as_positive, short_repr
 from theory.flow._until import Until
 from theory.flow.networks import Network
 from theory.square_loss.integrate import NORMALISATIONS, integrate_rho
@@ -34,6 +34,8 @@ class NormalisationComparison:
     fit: np.ndarray
     excess: np.ndarray
     settling_time: np.ndarray
+
+    __repr__ = short_repr
 
     def summary(self) -> str:
         """A small table."""

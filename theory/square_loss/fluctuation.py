@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count, as_floats, as_positive
+from theory._arrays import as_count, as_floats, as_positive, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.networks import Network
 from theory.square_loss._per_sample import per_sample
@@ -90,6 +90,8 @@ class SgdFluctuation:
     batch: int
     replacement: bool
     lam: float
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count, as_positive
+from theory._arrays import as_count, as_positive, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.square_loss.ranks import as_matrix
 
@@ -41,6 +41,8 @@ class RankCertificate:
     holds: bool
     identity_residual: float | None
     singular_values: np.ndarray
+
+    __repr__ = short_repr
 
     @property
     def informative(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count
+from theory._arrays import as_count, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.exact._base import as_problem
 from theory.flow.exact.variation_norm import MinimumVariationNorm
@@ -31,6 +31,8 @@ class MinimumRho:
     rho: float
     V: np.ndarray
     widths: tuple[int, ...]
+
+    __repr__ = short_repr
 
     @property
     def margin(self) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats, as_positive, as_real
+from theory._arrays import as_floats, as_positive, as_real, short_repr
 from theory._errors import InvalidInput, PreconditionError
 
 
@@ -32,6 +32,8 @@ class EffectiveRanks:
     rtol: float
     min_dim: int
     singular_values: np.ndarray
+
+    __repr__ = short_repr
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats
+from theory._arrays import as_floats, short_repr
 from theory._errors import InvalidInput
 from theory.flow.networks import Network
 from theory.flow.solution import FlowEvent, FlowSolution
@@ -46,6 +46,8 @@ class RhoState:
     moments: OutputMoments
     fit: float
     objective: float
+
+    __repr__ = short_repr
 
     @property
     def nu(self) -> float:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats
+from theory._arrays import as_floats, short_repr
 from theory._errors import InvalidInput, PreconditionError
 
 LARGEST_LOG = 709.0
@@ -40,6 +40,8 @@ class MarginLimit:
 
     direction: np.ndarray
     margin: float
+
+    __repr__ = short_repr
 
 
 def as_times(t: ArrayLike | None, log_t: ArrayLike | None) -> Times:

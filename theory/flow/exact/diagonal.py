@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats, as_real
+from theory._arrays import as_floats, as_real, short_repr
 from theory._certificate import Certificate
 from theory._errors import InvalidInput, NotConverged
 from theory.flow.exact._base import Data, as_problem, as_time, frozen, store
@@ -27,6 +27,8 @@ class HypentropyLimit:
     beta: np.ndarray
     z: np.ndarray
     certificate: Certificate
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,6 +68,8 @@ class DiagonalSquare:
     log_alpha: float
     _rows: np.ndarray = field(init=False, repr=False)
     _target: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         X, y = as_problem(self.X, self.y, signs=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_real
+from theory._arrays import as_real, short_repr
 from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.flow.exact._base import Data, MarginLimit, as_problem, store
 from theory.flow.exact._hypentropy import log_factors
@@ -41,6 +41,8 @@ class DiagonalExponential:
     X: np.ndarray
     y: np.ndarray
     log_alpha: float
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         X, y = as_problem(self.X, self.y, signs=True)

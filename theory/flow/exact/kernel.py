@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats
+from theory._arrays import as_floats, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.exact._base import as_time, frozen, store
 
@@ -42,6 +42,8 @@ class KernelFlow:
     f0: np.ndarray
     _rates: np.ndarray = field(init=False, repr=False)
     _axes: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         K, y, f0 = as_floats("K", self.K, ndim=2), as_floats("y", self.y), as_floats("f0", self.f0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats
+from theory._arrays import as_floats, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.exact._base import Data, as_time, frozen, store
 
@@ -52,6 +52,8 @@ class LambdaBalanced:
     lam: float = field(init=False)
     _rates: np.ndarray = field(init=False, repr=False)
     _axes: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         S, W1, W2 = (as_floats(name, getattr(self, name), ndim=2) for name in ("S", "W1", "W2"))

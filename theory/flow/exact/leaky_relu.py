@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_count, as_floats, as_positive, as_real
+from theory._arrays import as_count, as_floats, as_positive, as_real, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.exact._base import (
     Data,
@@ -64,6 +64,8 @@ class LeakyReluOrthogonal:
     slope: float = 0.01
     W0: np.ndarray | None = None
     _squares: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         X, y = as_problem(self.X, self.y, signs=True)

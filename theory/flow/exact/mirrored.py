@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_positive
+from theory._arrays import as_positive, short_repr
 from theory.flow.exact._base import Data, MarginLimit, as_times, as_vector, store
 from theory.flow.exact._quadrature import log_integral, solve_increasing
 
@@ -42,6 +42,8 @@ class MirroredPoints:
     a: float
     b: float
     w0: np.ndarray
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         a, b = as_positive("a", self.a), as_positive("b", self.b)

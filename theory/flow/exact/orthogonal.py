@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from theory._arrays import short_repr
 from theory.flow.exact._base import (
     Data,
     MarginLimit,
@@ -71,6 +72,8 @@ class OrthogonalExponential:
     y: np.ndarray
     w0: np.ndarray
     _squares: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         _check(self)
@@ -139,6 +142,8 @@ class OrthogonalLogistic:
     y: np.ndarray
     w0: np.ndarray
     _squares: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         _check(self)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_real
+from theory._arrays import as_real, short_repr
 from theory._errors import InvalidInput, NotConverged, PreconditionError
 from theory.flow.exact._base import Data, as_problem, as_time, frozen, store
 
@@ -50,6 +50,8 @@ class SaddleToSaddle:
     times: np.ndarray = field(init=False)
     saddles: np.ndarray = field(init=False)
     duals: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         X, y = as_problem(self.X, self.y, signs=False)

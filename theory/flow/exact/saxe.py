@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory._arrays import as_floats
+from theory._arrays import as_floats, short_repr
 from theory._errors import InvalidInput
 from theory.flow.exact._base import Data, as_time, as_vector, frozen, store
 
@@ -43,6 +43,8 @@ class SaxeModes:
     _left: np.ndarray = field(init=False, repr=False)
     _right: np.ndarray = field(init=False, repr=False)
     singular_values: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         S = as_floats("S", self.S, ndim=2)

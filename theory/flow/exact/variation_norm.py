@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from theory._arrays import as_real
+from theory._arrays import as_real, short_repr
 from theory._errors import InvalidInput, PreconditionError
 from theory.flow.exact._base import Data, as_problem, as_vector, orthogonal_squares, store
 
@@ -39,6 +39,8 @@ class MinimumVariationNorm:
     X: np.ndarray
     y: np.ndarray
     _squares: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         X, y = as_problem(self.X, self.y, signs=False)
@@ -110,6 +112,8 @@ class OneActiveNeuron:
     a0: float
     w0: np.ndarray
     _squares: np.ndarray = field(init=False, repr=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         X, y = as_problem(self.X, self.y, signs=False)
