@@ -11,6 +11,7 @@ import numpy as np
 
 from simulations.experiments import _bounds_ranking as rank
 from simulations.experiments._bounds_networks import DELTA, RADIUS, SCALED, TEACHER, Setting, train_one
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
 
@@ -40,6 +41,7 @@ WHY = {
 }
 
 
+@one_thread()
 def run(
     *,
     quick: bool = False,

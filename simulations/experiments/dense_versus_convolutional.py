@@ -11,6 +11,7 @@ import numpy as np
 
 from simulations.experiments import _sparse_networks as networks
 from simulations.experiments._bounds_ranking import binomial_limits
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments._sparse_networks import LEARNERS, Job
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
@@ -41,6 +42,7 @@ Records = dict[Job, dict[str, Any]]
 Value = Callable[[dict[str, Any]], float]
 
 
+@one_thread()
 def run(
     *,
     quick: bool = False,

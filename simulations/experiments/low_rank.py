@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulations.experiments import _low_rank_networks as networks
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments._work import Checks, Work
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
@@ -29,6 +30,7 @@ IDENTITY = (1e-12, "relative, rounding of 64 updates in float64")
 ORDER = (0.0, "a direction only: the means over layers and seeds are compared")
 
 
+@one_thread()
 def run(
     *,
     quick: bool = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulations.experiments import _rho_networks as networks
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments._work import Checks, Work
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
@@ -35,6 +36,7 @@ WORDS = {"lagrange": "unit layers times rho", "none": "plain weights", "weight":
          "weight-norm": "weight normalisation"}  # fmt: skip
 
 
+@one_thread()
 def run(
     *,
     quick: bool = False,

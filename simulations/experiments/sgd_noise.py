@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments._sgd_replicas import SIZES, WIDTH, Setting, run_one
 from simulations.experiments._work import Checks, Work
 from simulations.experiments.registry import EXPERIMENTS
@@ -33,6 +34,7 @@ VANISHING = (1e-3, "the start's 1 percent after eight relaxation times")
 SURE = (1e-9, "rounding: the floor is derived")
 
 
+@one_thread()
 def run(
     *,
     quick: bool = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments._square_collapse_networks import SCALE, Setting, predictions, train_one
 from simulations.experiments._work import Checks, Work
 from simulations.experiments.registry import EXPERIMENTS
@@ -36,6 +37,7 @@ FLOOR = (1e-9, "rounding: no network lies below")
 RATE = (0.05, "relative: other modes have not quite died out in the half of the run that is fitted")
 
 
+@one_thread()
 def run(
     *,
     quick: bool = False,
