@@ -24,8 +24,10 @@ from theory.flow.diagnostics import FlowDiagnostics, diagnose
 from theory.flow.growth import evolution_identities, growth_constants
 from theory.flow.integrate import integrate
 from theory.flow.kkt import FlowKKT, KKTCertificate, flow_kkt, kkt_certificate
+from theory.flow.late_stage import LateStage, late_stage
 from theory.flow.limit import limit_direction
 from theory.flow.losses import CrossEntropyLoss, ExponentialLoss, LogisticLoss, SquareLoss
+from theory.flow.low_rotation import LowRotation, low_rotation, tangent_margin
 from theory.flow.margins import Margins, margins, monotonicity_violation
 from theory.flow.max_margin import MaxMargin, deep_linear_margin, linear_max_margin
 from theory.flow.near_homogeneous import modified_margin, near_homogeneity
@@ -55,13 +57,13 @@ from theory.flow.variation_norm import VariationMargin, variation_margin
 
 __all__ = [
     "AlgorithmSolution", "Alignment", "CrossEntropyLoss", "DiagonalNetwork", "ExponentialLoss", "FlowDiagnostics",
-    "FlowEvent", "FlowKKT", "FlowSolution", "FlowState", "FlowStatus", "KKTCertificate", "LayeredNetwork",
-    "LimitDirection", "LogisticLoss", "Margins", "MaxMargin", "Network", "SquareLoss", "SteepestDescent",
+    "FlowEvent", "FlowKKT", "FlowSolution", "FlowState", "FlowStatus", "KKTCertificate", "LateStage", "LayeredNetwork",
+    "LimitDirection", "LogisticLoss", "LowRotation", "Margins", "MaxMargin", "Network", "SquareLoss", "SteepestDescent",
     "SteepestFlow", "SteepestKKT", "StepLimit", "Until", "VariationMargin", "alignment", "check_separable",
     "conservation_drift", "conservation_law_count", "conserved_quantities", "convolutional", "deep_linear",
-    "deep_linear_margin", "descend", "descent_limit", "diagnose", "diagonal_linear", "evolution_identities",
-    "flow_kkt", "fully_connected", "growth_constants", "homogeneity_defect", "integrate", "kkt_certificate",
-    "limit_direction", "linear_max_margin", "margins", "modified_margin", "monotonicity_violation", "near_homogeneity",
-    "norm_max_margin", "steepest_descend", "steepest_flow", "steepest_kkt", "step_limit", "two_layer",
-    "variation_margin",
+    "deep_linear_margin", "descend", "descent_limit", "diagnose", "diagonal_linear", "evolution_identities", "flow_kkt",
+    "fully_connected", "growth_constants", "homogeneity_defect", "integrate", "kkt_certificate", "late_stage",
+    "limit_direction", "linear_max_margin", "low_rotation", "margins", "modified_margin", "monotonicity_violation",
+    "near_homogeneity", "norm_max_margin", "steepest_descend", "steepest_flow", "steepest_kkt", "step_limit",
+    "tangent_margin", "two_layer", "variation_margin",
 ]  # fmt: skip
