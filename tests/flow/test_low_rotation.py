@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory import InvalidInput, PreconditionError
+from theory import InvalidInput, NotConverged, PreconditionError
 from theory.flow import (
     descend,
     fully_connected,
@@ -86,6 +87,31 @@ def test_a_unit_on_its_kink_counts_with_both_slopes():
     assert found.weights.shape == (3,)
     assert found.margin == pytest.approx(linear_max_margin(rows, np.ones(3)).margin, rel=1e-12)
     assert found.margin < linear_max_margin(rows[1:], np.ones(2)).margin * (1 - 1e-3)  # the other side alone has more
+    theta[0] += 1e-8  # off the kink, but the modes know better
+    near = tangent_margin(network, X, [1, 1], "exponential", theta, modes=[[2, 1], [0, 1]])
+    assert near.weights.shape == (3,) and near.margin == pytest.approx(found.margin, rel=1e-6)
+
+
+def test_rows_take_the_modes_of_the_flow():
+    network, X, y, theta0 = problem(1, N=6)
+    flow = integrate(network, (X, y), "exponential", theta0, until="log-loss:200")
+    assert sum((flow.modes(k) == 2).any() for k in range(flow.steps)) > 20
+    found = low_rotation(flow, rows=20)
+    noise = 1e-9 * np.random.default_rng(0).standard_normal(flow.thetas.shape)
+    noise[0] = 0
+    np.testing.assert_allclose(low_rotation(replace(flow, thetas=flow.thetas + noise), rows=20).tangent_margins,
+                               found.tangent_margins, rtol=1e-6)  # fmt: skip
+
+
+def test_an_interior_point_takes_over_where_active_sets_fail(monkeypatch):
+    def gives_up(*_):
+        raise NotConverged("the margin is known to 3.6e-04 only.")
+
+    network, X, y, theta = problem()
+    sure = tangent_margin(network, X, y, "logistic", theta)
+    monkeypatch.setattr(import_module("theory.flow.low_rotation"), "linear_max_margin", gives_up)
+    found = tangent_margin(network, X, y, "logistic", theta)
+    assert found.margin == pytest.approx(sure.margin, rel=1e-6) and found.certificate.method.startswith("dual norm")
 
 
 def test_the_bound_is_attained_where_the_features_do_not_change():
@@ -105,7 +131,7 @@ def test_the_bound_is_attained_where_the_features_do_not_change():
 def test_no_flow_moves_farther_than_its_tangent_margins_allow(loss, seed):
     network, X, y, theta0 = problem(seed, K=3 if loss == "cross_entropy" else 1, N=6)
     flow = integrate(network, (X, y), loss, theta0, until="log-loss:200")
-    found = low_rotation(flow, rows=1000)
+    found = low_rotation(flow, rows=400)
     assert found.exact_flow and found.holds and 0.4 < found.tightness <= 1
     least = np.array([min(pair) for pair in pairwise(found.tangent_margins)])
     assert (np.diff(found.path) * least <= np.diff(found.smoothed) * (1 + 1e-6)).all()

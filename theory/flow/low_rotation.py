@@ -19,6 +19,7 @@ from theory.flow._algorithm_record import AlgorithmSolution
 from theory.flow._kkt_system import margins_of
 from theory.flow._layered import LayeredNetwork
 from theory.flow._point import evaluate
+from theory.flow._steepest_margin import norm_max_margin
 from theory.flow.losses import Loss
 from theory.flow.max_margin import MaxMargin, linear_max_margin
 from theory.flow.networks import Network
@@ -124,7 +125,7 @@ def tangent_margin(
     .. math:: \gamma(\theta) = \max_{\|v\| = 1} \min_c\, \langle v, \nabla q_c(\theta) \rangle
         = \min_{p \in \Delta} \Bigl\| \sum_c p_c \nabla q_c(\theta) \Bigr\|
 
-    a convex program with a certified bracket (``linear_max_margin`` on the tangent features); telgarsky2023feature
+    a convex program with a certified bracket (``linear_max_margin`` of the tangent features); telgarsky2023feature
     states its results with the same number for infinite width, in its own normalisation. *derived*, for a network of
     degree L and rho = ||theta||: ``gamma >= L q_min / rho`` with ``v = theta / rho`` (Euler's identity ``<theta, grad
     q_c> = L q_c``), and equality holds just at the KKT points of the margin problem: there theta is ``sum lam_c grad
@@ -143,7 +144,7 @@ def tangent_margin(
     ------
     InvalidInput : shapes that do not meet, NaN. PreconditionError : no exponential tail; the tangent features of the
         samples cannot be separated; more than 8 units on a kink for one sample.
-    NotConverged : the bracket is wider than 1e-9; ``partial`` is the bracket.
+    NotConverged : the bracket is wider than 1e-6 (1e-9 is reached but for nearly equal features); ``partial`` has it.
 
     Cost: the Jacobian (N, K, P) and one nonnegative least-squares problem.
 
@@ -154,8 +155,7 @@ def tangent_margin(
     >>> round(tangent_margin(net, np.eye(2), [1, -1], "exponential", [5.0, 7.0]).margin, 12) == round(0.5**0.5, 12)
     True
     """
-    V, _ = _features(network, X, y, loss, theta, modes)
-    return linear_max_margin(V, np.ones(len(V)))
+    return _widest(_features(network, X, y, loss, theta, modes)[0])
 
 
 def low_rotation(solution: FlowSolution, *, rows: int = 60) -> LowRotation:
@@ -206,7 +206,7 @@ def low_rotation(solution: FlowSolution, *, rows: int = 60) -> LowRotation:
     thetas = solution.thetas[steps]
     at = [_features(network, solution.X, solution.y, law, solution.thetas[k], solution.modes(int(k))) for k in steps]
     V0, owner0 = at[0]
-    start = linear_max_margin(V0, np.ones(len(V0)))
+    start = _widest(V0)
     base = V0[np.searchsorted(owner0, np.arange(owner0[-1] + 1))]
     gammas = np.array([start.margin, *(_reached(V) for V, _ in at[1:])])
     u = solution.log_inverse_loss[steps]
@@ -270,10 +270,19 @@ def _features(
     return np.einsum("rk,rkp->rp", margins.mix[owner], J[row]), owner
 
 
+def _widest(V: np.ndarray) -> MaxMargin:
+    """The widest margin on rows V: by active sets, and by an interior point where nearly equal rows defeat those."""
+    ones = np.ones(len(V))
+    try:
+        return linear_max_margin(V, ones)
+    except NotConverged:
+        return norm_max_margin(V, ones, "l2")
+
+
 def _reached(V: np.ndarray) -> float:
     """The margin that is proved to be reached on rows V; 0 where none is."""
     try:
-        return linear_max_margin(V, np.ones(len(V))).margin
+        return _widest(V).margin
     except NotConverged as error:
         return max(error.partial.lower, 0.0) if isinstance(error.partial, Certificate) else 0.0
     except PreconditionError:
