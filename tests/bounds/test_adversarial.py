@@ -191,3 +191,28 @@ def test_refusals():
         CertifiedRadii(norm="l2", radii=np.ones(2), lipschitz=np.ones((1, 1))).worst_case(0.1, order=0)
     assert robust_bound(problem, 1e9).value >= 1
     assert Margins(np.array([1.0])).share(1.0) == 1
+
+
+def test_radii_are_finite_where_products_of_norms_underflow():
+    net = Architecture.sequential([Linear(1, bias=False), Linear(1)], input_shape=1)
+    weights = {"linear1.weight": [[1e-200]], "linear2.weight": [[-1e-200]], "linear2.bias": [1.0]}
+    radius = certified_radii(net, weights, ([[0.0]], [1])).radii[0]
+    assert 1e300 < radius < math.inf  # the score vanishes at 1e400
+
+
+@pytest.mark.parametrize(("rho", "order"), [(1e200, 2), (1.9, 10**6)])
+def test_a_ball_whose_power_overflows_holds_everything(rho, order):
+    found = CertifiedRadii(norm="l2", radii=np.array([0.0, 1.0, 1.5]), lipschitz=np.ones((1, 1)))
+    assert found.worst_case(rho, order=order).value == 1
+
+
+def test_a_power_that_underflows_is_not_nothing():
+    found = CertifiedRadii(norm="l2", radii=np.array([1e-155]), lipschitz=np.ones((1, 1)))
+    assert found.worst_case(1e-165, order=2).value >= 1e-20
+
+
+@pytest.mark.parametrize("bound", [3, None])
+def test_what_is_no_bound_is_refused(bound):
+    net, W, X, y = small(2)
+    with pytest.raises(InvalidInput, match="must be a name or a Bound"):
+        robust_bound(Problem(net, W, (X, y)), 0.1, bound=bound)

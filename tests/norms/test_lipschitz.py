@@ -21,6 +21,7 @@ from theory.architecture import (
     outputs,
 )  # fmt: skip
 from theory.norms.lipschitz import difference_lipschitz, network_lipschitz
+from theory.norms.residual import bi_lipschitz
 
 
 def mixed(padding_mode: str = "zeros") -> Architecture:
@@ -115,3 +116,18 @@ def test_zero_weights_and_refusals():
     bad = Architecture.sequential([Linear(2), LayerNorm(), Linear(2)], input_shape=3)
     with pytest.raises(PreconditionError, match="layernorm"):
         network_lipschitz(bad, bad.random_weights(rng=0))
+
+
+def test_underflow_leaves_an_upper_bound():
+    net = Architecture.sequential([Linear(1, bias=False), Linear(1, bias=False)], input_shape=1)
+    weights = {"linear1.weight": [[1e-200]], "linear2.weight": [[1e-200]]}
+    for norm in ("l2", "linf"):
+        assert network_lipschitz(net, weights, norm=norm) > 0  # 1e-400, which no float64 holds
+        assert difference_lipschitz(net, weights, norm=norm)[0, 0] > 0
+    assert bi_lipschitz(net, weights).upper > 0
+
+
+def test_overflow_leaves_an_upper_bound():
+    net = Architecture.sequential([Linear(2, bias=False), Linear(2, bias=False)], input_shape=2)
+    weights = {"linear1.weight": 1e200 * np.eye(2), "linear2.weight": 1e200 * np.eye(2)}
+    assert difference_lipschitz(net, weights, norm="l2")[0, 1] == np.inf

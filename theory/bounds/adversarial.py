@@ -28,7 +28,7 @@ import copy
 import math
 from collections.abc import Iterable
 
-from theory._errors import PreconditionError
+from theory._errors import InvalidInput, PreconditionError
 from theory.bounds._bound import Bound, Found
 from theory.bounds._frame import BASE, Margins, as_margin, index_cost, round_up, safe_exp
 from theory.bounds._kl import as_delta
@@ -151,6 +151,8 @@ def largest_slope(problem: Problem, norm: str) -> float:
 
 def _of_the_ramp(bound: str | Bound) -> Bound:
     made = get(bound) if isinstance(bound, str) else bound
+    if not isinstance(made, Bound):
+        raise InvalidInput(f"bound must be a name or a Bound, but is {bound!r:.60}.")
     if made.name not in OF_THE_RAMP:
         raise PreconditionError(
             f"adversarial needs a bound of the mean ramp loss, one of {', '.join(OF_THE_RAMP)}; {made.name} is none."

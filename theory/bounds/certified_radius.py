@@ -14,8 +14,10 @@ from theory.architecture import Architecture
 from theory.bounds._frame import Margins
 from theory.bounds._problem import Data, Problem
 from theory.norms._rounding import gamma
-from theory.norms.lipschitz import as_norm, difference_lipschitz
+from theory.norms.lipschitz import TINY, as_norm, difference_lipschitz
 
+LONGEST = np.finfo(float).max
+LEAST = 1e-300  # costs below count as 0: subnormal ones may be rounded upwards
 LARGEST = 1e150  # finite radii are cut here, from where their squares overflow
 
 
@@ -109,13 +111,15 @@ class CertifiedRadii:
         r = np.sort(np.where(np.isinf(self.radii), np.inf, np.minimum(self.radii, LARGEST ** (1 / p))))
         with np.errstate(under="ignore"):
             cost = r[np.isfinite(r)] ** p
+            cost[cost < LEAST] = 0.0
         reach = cost[cost > 0]
         wrong = len(cost) - len(reach)
         # at lam = 1/c the samples with cost below c remain, each with 1 - cost/c; a last kink is 0
         before = np.concatenate([[0.0], np.cumsum(reach)])
         rank = np.searchsorted(reach, reach, side="left")
-        with np.errstate(over="ignore"):
-            values = rho**p / reach + (wrong + rank - before[rank] / reach) / self.n
+        with np.errstate(over="ignore", under="ignore"):
+            spent = np.float64(rho) ** p + (TINY if rho > 0 else 0.0)
+            values = spent / reach + (wrong + rank - before[rank] / reach) / self.n
         values = np.concatenate([[len(cost) / self.n], values])
         lam = np.concatenate([[0.0], 1 / np.maximum(reach, 1e-300)])
         best = int(np.argmin(values))
@@ -188,6 +192,7 @@ def radii_of(problem: Problem, norm: str) -> CertifiedRadii:
     lasting = np.full(gaps.shape, np.inf)  # no change at all: right for ever
     with np.errstate(over="ignore", under="ignore"):
         np.divide(gaps, slopes, out=lasting, where=slopes > 0)
+    lasting[slopes > 0] = np.minimum(lasting[slopes > 0], LONGEST)  # no overflow may pass for a constant score
     radii = np.where(gaps > 0, lasting, 0.0).min(axis=1) * (1 - gamma(8))
     return CertifiedRadii(norm=norm, radii=radii, lipschitz=constants)
 

@@ -31,6 +31,7 @@ from theory.norms.layers import layer_spectral_norm
 from theory.norms.pooling import average_pool_norm, max_pool_lipschitz
 
 NORMS = ("l2", "linf")
+TINY = math.ulp(0.0)  # added to products, which underflow downwards
 
 
 def as_norm(norm: object) -> str:
@@ -92,7 +93,7 @@ def node_lipschitz(graph: Architecture, named: Mapping[str, np.ndarray], *, norm
     for node in graph.nodes:
         slope = operation_lipschitz(node, named.get(f"{node.name}.weight"), norm)
         read = math.fsum(found[name] for name in node.inputs)
-        found[node.name] = 0.0 if slope == 0 or read == 0 else slope * read * (1 + gamma(4))
+        found[node.name] = 0.0 if slope == 0 or read == 0 else slope * read * (1 + gamma(4)) + TINY
     return found
 
 
@@ -166,8 +167,9 @@ def _differences(graph: Architecture, named: Mapping[str, np.ndarray], norm: str
     else:
         W, below = named[f"{last.name}.weight"], constants[last.inputs[0]]
         rows = np.array([[_length(w - v, norm) for v in W] for w in W]) if K > 1 else np.array([[_length(W[0], norm)]])
-        found = np.zeros((K, K))
-        np.multiply(rows, below * (1 + gamma(8)), out=found, where=rows > 0)
+        found, moves = np.zeros((K, K)), (rows > 0) & (below > 0)
+        with np.errstate(over="ignore", under="ignore"):
+            found[moves] = rows[moves] * (below * (1 + gamma(8))) + TINY
     if K > 1:
         np.fill_diagonal(found, 0.0)
     return found

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from theory._errors import InvalidInput
 from theory.architecture import INPUT, Activation, Add, Architecture, Conv, Flatten, Linear, Node, Scale, fold
 from theory.norms._rounding import gamma
-from theory.norms.lipschitz import operation_lipschitz
+from theory.norms.lipschitz import TINY, operation_lipschitz
 from theory.norms.smallest import smallest_gain
 from theory.norms.toeplitz import toeplitz_matrix
 
@@ -148,11 +148,13 @@ class _Walk:
             if isinstance(node.operation, Add):
                 gate = self.gate(node, start)
                 block, before = self.block(node, gate), found[gate]
-                low, high = before[0] * block.lower, min(before[1] * block.upper, sum(found[x][1] for x in node.inputs))
+                low = before[0] * block.lower
+                high = min(before[1] * block.upper + TINY, sum(found[x][1] for x in node.inputs))
             else:
                 before = found[node.inputs[0]]
                 low = before[0] * self.least(node.name) if before[0] > 0 else 0.0
-                high = before[1] * self.largest(node.name) if before[1] > 0 else 0.0
+                slope = self.largest(node.name) if before[1] > 0 else 0.0
+                high = before[1] * slope + TINY if slope > 0 else 0.0
             found[node.name] = (low * (1 - gamma(4)), high * (1 + gamma(8)))
         return found
 
