@@ -1,5 +1,6 @@
 """Separability with its certificate, passing units, trained networks on top, neuron counts."""
 
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -202,3 +203,20 @@ def test_nothing_separates_equal_inputs():
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("d", [3, 20])
+def test_margins_hold_in_exact_arithmetic(d, seed):
+    """The lower end against the least score difference of the classifier found, in fractions."""
+    rng = np.random.default_rng(seed)
+    F, y = rng.standard_normal((8, d)), rng.integers(0, 2, 8)
+    y[0] = 1 - y[1]
+    found = separate(F, y)
+    V, c = ([Fraction(float(v)) for v in found.weights[1] - found.weights[0]], found.bias[1] - found.bias[0])
+    exact = min(
+        (2 * label - 1) * (sum(v * Fraction(float(f)) for v, f in zip(V, row, strict=True)) + Fraction(float(c)))
+        for row, label in zip(F, y.tolist(), strict=True)
+    )
+    assert found.certificate.lower <= max(exact, 0)
+    assert found.certificate.lower <= found.certificate.upper

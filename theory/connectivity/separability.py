@@ -12,8 +12,9 @@ from scipy.sparse import csr_array, hstack
 from theory._arrays import as_count, as_floats, as_labels
 from theory._certificate import Certificate
 from theory._errors import InvalidInput, NotConverged
+from theory.norms._rounding import gamma
 
-PROVED = 1e-11  # a recomputed margin above the rounding of its own inner products
+PROVED = 1e-11  # smaller margins, though certified, are not built upon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,12 +33,12 @@ class Separation:
 
     @property
     def margin(self) -> float:
-        """Least score difference of the classifier found, recomputed from it."""
+        """Least score difference of the classifier found, recomputed from it, less its rounding."""
         return self.certificate.lower
 
     @property
     def separable(self) -> bool:
-        """Whether the margin found is positive beyond rounding: then it is a proof."""
+        """Whether the margin is above 1e-11; what it may be off by is subtracted already, so then it is a proof."""
         return self.margin > PROVED
 
     def to_json(self) -> dict[str, object]:
@@ -56,8 +57,8 @@ def separate(
     .. math:: \max_{|V|, |c| \le 1}\ \min_{i,\ k \ne y_i}\ (V_{y_i} - V_k) f_i + c_{y_i} - c_k
 
     with the features divided by their largest absolute entry. Lower end of the certificate: the margin of the
-    classifier found, recomputed. Upper end, *derived* by duality: with nonnegative weights q of sum 1 on the
-    differences a,
+    classifier found, recomputed, less the rounding of its inner products. Upper end, *derived* by duality: with
+    nonnegative weights q of sum 1 on the differences a,
     :math:`\min_i \langle a_i, v\rangle \le \|\sum q_i a_i\|_1`.
 
     Parameters
@@ -98,8 +99,10 @@ def separate(
     dual = np.maximum(-found.ineqlin.marginals, 0)
     total = dual.sum()
     # v = 0 has margin 0, and any single difference bounds it
-    upper = float(np.abs(A.T @ (dual / total)).sum()) if total > 0 else float(np.abs(A).sum(axis=1).min())
-    lower = max(0.0, float((A @ v).min()))
+    q = dual / total if total > 0 else np.eye(1, len(dual))[0]
+    slip = gamma(A.shape[0] + A.shape[1] + 8)
+    upper = float((np.abs(A.T @ q) + slip * (abs(A).T @ q)).sum()) * (1 + slip)
+    lower = max(0.0, float((A @ v - slip * (abs(A) @ np.abs(v))).min()))
     V = v.reshape(K, -1)
     certificate = Certificate(lower=lower, upper=upper, gap=upper - lower, method="linear-programming duality")
     return Separation(weights=V[:, :-1] / scale, bias=V[:, -1] * float(bias), certificate=certificate)
