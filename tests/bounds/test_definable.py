@@ -139,3 +139,11 @@ def test_bad_input():
         samples_needed(3, 0)
     with pytest.raises(InvalidInput, match="W must be at least 1"):
         vc_sigmoid(0, 3)
+
+
+def test_what_float64_cannot_hold_is_said():
+    for ask in (lambda: samples_needed(1e10, 1e-150), lambda: vc_sigmoid(10**200, 10**200)):
+        with pytest.raises(InvalidInput, match="float64"):
+            ask()
+    with pytest.raises(InvalidInput, match="sequence"):
+        piecewise_polynomial_growth(3, 5)

@@ -101,3 +101,9 @@ def test_refusals():
         compare_maps(maps, y, ks=[1], classes=3, independent_features=True, reference="x")
     with pytest.raises(InvalidInput, match=r"0\.\.1"):
         compare_maps(maps, y, ks=[1], classes=2, independent_features=True)
+
+
+@pytest.mark.parametrize(("maps", "ks"), [([np.eye(4)], [1]), ({"a": np.eye(4)}, 3)])
+def test_maps_without_names_and_a_single_k_are_refused(maps, ks):
+    with pytest.raises(InvalidInput, match="features by name"):
+        compare_maps(maps, [0, 1, 0, 1], ks=ks, classes=2, independent_features=True)

@@ -17,7 +17,7 @@ refused here rather than given a constant that was not checked.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -98,7 +98,10 @@ def vc_sigmoid(W: int, k: int) -> float:
     4418.387
     """
     W, k = as_count("W", W), as_count("k", k)
-    return float((W * k) ** 2 + 11 * W * k * math.log2(18 * W * k**2))
+    try:
+        return float((W * k) ** 2 + 11 * W * k * math.log2(18 * W * k**2))
+    except OverflowError:
+        raise InvalidInput("W k is so large that the bound exceeds float64.") from None
 
 
 def sigmoid_log_growth(W: int, k: int, m: int) -> float:
@@ -149,6 +152,8 @@ def piecewise_polynomial_growth(
     >>> abs(piecewise_polynomial_growth([2, 1], 50) - warren_log(50, 1, 3)) < 1e-9
     True
     """
+    if not isinstance(widths, Iterable):
+        raise InvalidInput(f"widths must be a sequence of whole numbers, but are {widths!r:.60}.")
     sizes = [as_count("widths", w) for w in widths]
     m, p, K = as_count("m", m), as_count("pieces", pieces), as_count("classes", classes, minimum=2)
     l = as_count("degree", degree, minimum=0)
@@ -195,8 +200,11 @@ def samples_needed(vc: float, eps: float, delta: float = 0.01) -> int:
         return math.sqrt(2 * d * (1 + math.log(n / d)) / n) + math.sqrt(math.log(1 / level) / (2 * n)) - eps
 
     low = high = max(1, math.ceil(d))
-    while excess(high) > 0:
-        low, high = high, 2 * high
+    try:
+        while excess(high) > 0:
+            low, high = high, 2 * high
+    except OverflowError:
+        raise InvalidInput(f"eps = {eps:g} asks for more samples than float64 can count.") from None
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)

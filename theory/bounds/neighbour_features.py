@@ -11,7 +11,7 @@ estimated here (*measure*, no guarantee) as the terms that tell maps apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,8 @@ def compare_maps(
     (4, 0.0)
     """
     level, y = as_delta(delta), as_labels("labels", labels)
+    if not isinstance(maps, Mapping) or not isinstance(ks, Iterable):
+        raise InvalidInput("maps must give features by name, and ks be a sequence of whole numbers.")
     named = {str(name): as_floats(f"maps[{name!r}]", F, ndim=2) for name, F in maps.items()}
     counts = tuple(dict.fromkeys(as_count("k", k) for k in ks))
     if not named or not counts:
