@@ -220,3 +220,10 @@ def test_margins_hold_in_exact_arithmetic(d, seed):
     )
     assert found.certificate.lower <= max(exact, 0)
     assert found.certificate.lower <= found.certificate.upper
+
+
+def test_sizes_that_float64_cannot_divide_by_are_refused():
+    with pytest.raises(InvalidInput, match="1e-300"):
+        separate([[1e-320], [0.0]], [0, 1])
+    with pytest.raises(InvalidInput, match="sequence"):
+        DenseNetwork.of(5)

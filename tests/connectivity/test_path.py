@@ -238,3 +238,11 @@ def test_refusals(call, error, message):
     X, y, a, _ = solutions()
     with pytest.raises(error, match=message):
         call(a, X, y)
+
+
+def test_a_network_that_overflows_has_no_barrier_of_zero():
+    rng = np.random.default_rng(0)
+    a, b = (DenseNetwork.of([s * rng.standard_normal((4, 2)), s * rng.standard_normal((2, 4))]) for s in (1, 1e160))
+    for path in (linear_path, aligned_path, connect):
+        with pytest.raises(InvalidInput, match="not finite"):
+            path(a, b, np.eye(2), [0, 1])

@@ -81,6 +81,7 @@ def upper_bound(start: DenseNetwork, end: DenseNetwork, task: Task, *, measured:
     changes = [B - A for A, B in zip(start.layers, end.layers, strict=True)]
     lipschitz, s = start.activation.facts.lipschitz, start.activation.facts.function
 
+    @np.errstate(over="ignore", invalid="ignore")
     def bound(low: float, high: float) -> float:
         r = (high - low) / 2
         middle = between(start, end, (low + high) / 2)
@@ -91,7 +92,8 @@ def upper_bound(start: DenseNetwork, end: DenseNetwork, task: Task, *, measured:
             size = np.abs(D)
             spread = radius @ np.abs(C[:, :-1]).T + r * ((np.abs(h) + radius) @ size[:, :-1].T + size[:, -1])
             if k == len(changes) - 1:
-                return task.upper(z, spread)
+                found = task.upper(z, spread)
+                return np.inf if np.isnan(found) else found
             h, radius = s(z), lipschitz * spread
         raise AssertionError
 

@@ -91,5 +91,9 @@ class Task:
         return p / n
 
     def of_network(self, network: DenseNetwork) -> float:
-        """The loss of a network."""
-        return self.value(network.outputs(self.X))
+        """The loss of a network; InvalidInput where it is not finite, since NaN would pass for the least of all."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self.value(network.outputs(self.X))
+        if not np.isfinite(found):
+            raise InvalidInput("the loss of a network is not finite on these data: its weights overflow.")
+        return found

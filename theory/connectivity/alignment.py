@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from theory._arrays import as_count
+from theory._errors import InvalidInput
 from theory.connectivity.network import DenseNetwork, check_pair
 
 
@@ -55,7 +56,7 @@ def align(
 
     Raises
     ------
-    InvalidInput : networks of different kinds.
+    InvalidInput : networks of different kinds; weights above 1e150.
 
     Examples
     --------
@@ -65,6 +66,8 @@ def align(
     (0.0, array([1., 2., 3.]))
     """
     check_pair(first, second)
+    if max(np.abs(A).max() for network in (first, second) for A in network.layers) > 1e150:
+        raise InvalidInput("weights must be at most 1e150, or the distances compared are not finite.")
     generator = np.random.default_rng(rng)
     hidden = first.widths[1:-1]
     before = _distance(first, second)

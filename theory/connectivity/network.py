@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,8 @@ class DenseNetwork:
         ------
         InvalidInput : fewer than two layers, shapes that do not chain, NaN, an unknown activation.
         """
+        if not isinstance(weights, Iterable):
+            raise InvalidInput(f"weights must be a sequence of matrices, but are {weights!r:.60}.")
         matrices = [as_floats(f"weights[{k}]", W, ndim=2) for k, W in enumerate(weights)]
         if len(matrices) < 2:
             raise InvalidInput(f"a network needs one hidden layer at least, but has {len(matrices)} matrices.")

@@ -86,6 +86,8 @@ def separate(
     if K < max(2, int(y.max()) + 1):
         raise InvalidInput(f"two classes at least are wanted, and labels below their number, not {K} classes.")
     scale = float(np.abs(F).max(initial=0.0)) or 1.0
+    if scale < 1e-300:
+        raise InvalidInput(f"features must reach 1e-300 in size, or the classifier overflows, but reach {scale:g}.")
     lifted = np.column_stack([F / scale, np.full(len(F), float(bias))])
     A = _differences(lifted, y, K)
     rows = hstack([-A, csr_array(np.ones((A.shape[0], 1)))], format="csr")
