@@ -145,3 +145,10 @@ def test_refusals():
             tangent_trajectory(net, **{"X": X, "y": y, "thetas": theta[None]} | wrong)
     with pytest.raises(PreconditionError, match="times"):
         tangent_trajectory(net, X, y, theta[None]).linear_rate  # noqa: B018
+
+
+def test_sizes_beyond_float64_are_refused_and_descent_may_diverge():
+    for X, a in ((1e200 * np.eye(2), [1.0]), (np.eye(2), [1e200])):
+        with pytest.raises(InvalidInput, match="overflows"):
+            lazy_certificate(X, [1.0, 1.0], [[1.0, 1.0]], a)
+    assert descent_residual([[1.0]], [1.0], 100.0, [1000])[0] == np.inf

@@ -97,3 +97,8 @@ def test_refusals():
     ):  # fmt: skip
         with pytest.raises(InvalidInput):
             call()
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_norm_of_the_values_where_squares_leave_float64(size):
+    assert path_value_norm([[[3 * size, 4 * size]], [[1.0]]]) == pytest.approx([5 * size], rel=1e-15)

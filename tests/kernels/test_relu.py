@@ -173,3 +173,9 @@ def test_refusals():
         empirical_tangent_kernel(net, np.ones(3), np.ones((1, 4)))
     with pytest.raises(InvalidInput):
         empirical_tangent_kernel(net, np.ones(net.n_parameters), np.ones((1, 4)), parametrisation="mup")
+
+
+def test_kernels_beyond_float64_are_refused():
+    for kernel in (lambda X: relu_kernels(X, depth=2), first_layer_kernel):
+        with pytest.raises(InvalidInput, match="overflows"):
+            kernel([[1e200, 0.0]])

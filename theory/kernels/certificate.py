@@ -106,10 +106,14 @@ def lazy_certificate(X: ArrayLike, y: ArrayLike, W: ArrayLike, a: ArrayLike) -> 
         raise InvalidInput(f"X and y must hold the same samples, at least one, but are {x.shape} and {targets.shape}.")
     if 0 in rows.shape or rows.shape != (len(outer), x.shape[1]):
         raise InvalidInput(f"W must have shape ({len(outer)}, {x.shape[1]}), but has {rows.shape}.")
-    z, sizes = x @ rows.T, np.linalg.norm(x, axis=1)
-    r0 = float(np.linalg.norm(np.maximum(z, 0) @ outer - targets))
-    on = (z > 0) * outer
-    spectrum = eigvalsh((x @ x.T) * (on @ on.T))
+    with np.errstate(over="ignore", invalid="ignore"):
+        z, sizes = x @ rows.T, np.linalg.norm(x, axis=1)
+        r0 = float(np.linalg.norm(np.maximum(z, 0) @ outer - targets))
+        on = (z > 0) * outer
+        K = (x @ x.T) * (on @ on.T)
+    if not (np.isfinite(r0) and np.isfinite(K).all()):
+        raise InvalidInput("the residual or the tangent kernel overflows: rescale X, y, W or a.")
+    spectrum = eigvalsh(K)
     least = max(float(spectrum[0]) - ROUNDING * float(spectrum[-1]), 0.0)
     top, largest = float(np.linalg.norm(x, 2)), float(np.abs(outer).max())
     rates = SHARES * least

@@ -64,7 +64,7 @@ def descent_residual(K: ArrayLike, residual: ArrayLike, step: float, steps: Sequ
     if not isinstance(steps, Iterable):
         raise InvalidInput(f"steps must be a sequence of whole numbers, but is {steps!r:.60}.")
     counts = np.array([as_count("steps", k, minimum=0) for k in steps], dtype=int)
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         left = (1 - eta * eigenvalues)[None, :] ** (2 * counts[:, None])
     return np.sqrt(left @ (along**2).sum(axis=1))
 

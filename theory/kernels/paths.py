@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from theory._arrays import as_floats, as_real
 from theory._errors import InvalidInput
+from theory.norms._rounding import exponent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +158,11 @@ def path_value_norm(weights: Sequence[ArrayLike]) -> np.ndarray:
     array([ True])
     """
     layers = _weights(weights, ())
-    sums = np.ones(layers[0].shape[1])
+    sums, total = np.ones(layers[0].shape[1]), 0
     for W in layers:
-        sums = W**2 @ sums
-    return np.sqrt(sums)
+        e = exponent(W)  # so that squares neither overflow nor vanish
+        sums, total = np.ldexp(W, -e) ** 2 @ sums, total + e
+    return np.ldexp(np.sqrt(sums), total)
 
 
 def _weights(weights: Sequence[ArrayLike], widths: tuple[int, ...]) -> list[np.ndarray]:

@@ -108,16 +108,18 @@ def relu_kernels(
         raise InvalidInput(f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, but is {parametrisation!r}.")
     sizes = _sizes(parametrisation, widths, L, x.shape[1])
 
-    layer, on_both = inputs(x, z), list[np.ndarray]()
-    tangent = np.zeros((len(x), len(z)))
-    for index in range(L):
-        own = sizes[index] * layer.covariance + (s_b > 0) if sizes else None
-        pre = layer.affine(s_w, s_b)
-        below = s_w * on_both[-1] * tangent if on_both else tangent
-        tangent = below + (pre.covariance if own is None else own)
-        if index + 1 < L:
-            on_both.append(pre.both_on)
-            layer = pre.relu()
+    with np.errstate(over="ignore", invalid="ignore"):
+        layer, on_both = inputs(x, z), list[np.ndarray]()
+        tangent = np.zeros((len(x), len(z)))
+        for index in range(L):
+            own = sizes[index] * layer.covariance + (s_b > 0) if sizes else None
+            pre = layer.affine(s_w, s_b)
+            below = s_w * on_both[-1] * tangent if on_both else tangent
+            tangent = below + (pre.covariance if own is None else own)
+            if index + 1 < L:
+                on_both.append(pre.both_on)
+                layer = pre.relu()
+    _require_finite(tangent)
     return ReluKernels(
         nngp=pre.covariance, tangent=tangent, on_both=tuple(on_both), depth=L, weight_variance=s_w, bias_variance=s_b,
         parametrisation=parametrisation,
@@ -166,5 +168,13 @@ def first_layer_kernel(X: ArrayLike, X_other: ArrayLike | None = None) -> np.nda
     z = x if X_other is None else as_floats("X_other", X_other, ndim=2)
     if 0 in x.shape or 0 in z.shape or x.shape[1] != z.shape[1]:
         raise InvalidInput(f"inputs must be (n, d) and (m, d), none empty, but are {x.shape} and {z.shape}.")
-    pair = inputs(x, z)
-    return x.shape[1] * pair.covariance * pair.both_on
+    with np.errstate(over="ignore", invalid="ignore"):
+        pair = inputs(x, z)
+        K = x.shape[1] * pair.covariance * pair.both_on
+    _require_finite(K)
+    return K
+
+
+def _require_finite(K: np.ndarray) -> None:
+    if not np.isfinite(K).all():
+        raise InvalidInput("the kernel overflows: rescale the inputs or the variances.")
