@@ -209,3 +209,9 @@ def test_refusals():
     assert len(stopped.value.partial.thetas) == 6
     with pytest.raises(NotConverged, match="overflow"):
         steepest_descend(LINEAR, (X, y), "exponential", np.zeros(5), "l2", step=1e300, steps=9, step_rule="constant")
+
+
+@pytest.mark.parametrize("p", [1.0001, 1e6])
+def test_exponents_that_the_solver_cannot_pose_are_refused(p):
+    with pytest.raises(InvalidInput, match="solved for p"):
+        norm_max_margin([[1.0, 0.0], [0.0, 2.0]], [1, -1], p)

@@ -33,7 +33,8 @@ def norm_max_margin(X: ArrayLike, y: ArrayLike, norm: str | float | Geometry) ->
 
     Parameters
     ----------
-    X, y : (N, d); labels -1 and +1, or classes 0..K-1. norm : ``l1``, ``l2``, ``linf``, ``spectral`` or p >= 1.
+    X, y : (N, d); labels -1 and +1, or classes 0..K-1.
+    norm : ``l1``, ``l2``, ``linf``, ``spectral`` or p: 1, inf, or from 1.001 to 1000.
 
     Returns
     -------
@@ -56,6 +57,8 @@ def norm_max_margin(X: ArrayLike, y: ArrayLike, norm: str | float | Geometry) ->
     inputs, labels, K = labelled(X, y)
     network = fully_connected((inputs.shape[1], K), activation="linear")
     geometry, margins = as_geometry(norm, network), margins_of(labels, K)
+    if not geometry.polyhedral and geometry.p is not None and not 1.001 <= geometry.p <= 1000:
+        raise InvalidInput(f"l_p is solved for p = 1, inf and 1.001 to 1000, but p is {geometry.p:g}.")
     J = network.jacobian(np.zeros(network.n_parameters), inputs)
     V = np.einsum("ck,ckp->cp", margins.mix, J[margins.sample])
     scale = float(np.abs(V).max()) or 1.0
