@@ -98,3 +98,8 @@ def test_refusals(call, message):
 def test_at_the_start_nothing_is_known():
     model = RetentionModel(n=10, flipped=1)
     assert (model.training_error(0.0), model.population_error(0.0)) == (1.0, 0.5)
+
+
+def test_sizes_whose_squares_overflow_are_refused():
+    with pytest.raises(InvalidInput, match="overflows"):
+        RetentionModel(n=10, flipped=1, a=1e200)

@@ -66,8 +66,9 @@ class RetentionModel:
         as_count("flipped", self.flipped, minimum=0)
         if 2 * self.flipped >= self.n:
             raise InvalidInput(f"flipped must be less than half of n = {self.n}, but is {self.flipped}.")
-        as_positive("a", self.a)
-        as_positive("b", self.b)
+        for name in ("a", "b"):
+            if as_positive(name, getattr(self, name)) > 1e150:
+                raise InvalidInput(f"{name} must be at most 1e150, or its square overflows.")
         if as_real("w0", self.w0) < 0:
             raise InvalidInput(f"w0 must not be negative, but is {self.w0:g}.")
 
