@@ -49,7 +49,7 @@ class DefinableDimension:
     status: str = PUBLISHED
 
     def samples(self, eps: float, delta: float = 0.01) -> int:
-        """Samples from which no network of the class has an error above its training error by more than eps."""
+        """Samples from which, with probability 1 - delta, no error is above the training error by more than eps."""
         return samples_needed(self.vc, eps, delta)
 
     def to_json(self) -> dict[str, object]:
@@ -171,7 +171,7 @@ def piecewise_polynomial_growth(
 
 
 def samples_needed(vc: float, eps: float, delta: float = 0.01) -> int:
-    r"""The least n from which training error plus eps bounds the error of every network of the class.
+    r"""The least n >= d from which, with probability 1 - delta, training error plus eps bounds every network's error.
 
     .. math:: \sqrt{\frac{2 d \ln(e n / d)}{n}} + \sqrt{\frac{\ln(1/\delta)}{2 n}} \le \epsilon
 
