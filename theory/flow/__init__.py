@@ -31,6 +31,7 @@ from theory.flow.low_rotation import LowRotation, low_rotation, tangent_margin
 from theory.flow.margins import Margins, margins, monotonicity_violation
 from theory.flow.max_margin import MaxMargin, deep_linear_margin, linear_max_margin
 from theory.flow.near_homogeneous import modified_margin, near_homogeneity
+from theory.flow.near_homogeneous_graph import graph_near_homogeneity
 from theory.flow.networks import (
     DiagonalNetwork,
     LayeredNetwork,
@@ -62,8 +63,9 @@ __all__ = [
     "SteepestFlow", "SteepestKKT", "StepLimit", "Until", "VariationMargin", "alignment", "check_separable",
     "conservation_drift", "conservation_law_count", "conserved_quantities", "convolutional", "deep_linear",
     "deep_linear_margin", "descend", "descent_limit", "diagnose", "diagonal_linear", "evolution_identities", "flow_kkt",
-    "fully_connected", "growth_constants", "homogeneity_defect", "integrate", "kkt_certificate", "late_stage",
-    "limit_direction", "linear_max_margin", "low_rotation", "margins", "modified_margin", "monotonicity_violation",
+    "fully_connected", "graph_near_homogeneity", "growth_constants", "homogeneity_defect", "integrate",
+    "kkt_certificate", "late_stage", "limit_direction",
+    "linear_max_margin", "low_rotation", "margins", "modified_margin", "monotonicity_violation",
     "near_homogeneity", "norm_max_margin", "steepest_descend", "steepest_flow", "steepest_kkt", "step_limit",
     "tangent_margin", "two_layer", "variation_margin",
 ]  # fmt: skip
