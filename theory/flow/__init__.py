@@ -64,8 +64,8 @@ __all__ = [
     "conservation_drift", "conservation_law_count", "conserved_quantities", "convolutional", "deep_linear",
     "deep_linear_margin", "descend", "descent_limit", "diagnose", "diagonal_linear", "evolution_identities", "flow_kkt",
     "fully_connected", "graph_near_homogeneity", "growth_constants", "homogeneity_defect", "integrate",
-    "kkt_certificate", "late_stage", "limit_direction",
-    "linear_max_margin", "low_rotation", "margins", "modified_margin", "monotonicity_violation",
-    "near_homogeneity", "norm_max_margin", "steepest_descend", "steepest_flow", "steepest_kkt", "step_limit",
+    "kkt_certificate", "late_stage", "limit_direction", "linear_max_margin", "low_rotation", "margins",
+    "modified_margin", "monotonicity_violation", "near_homogeneity", "norm_max_margin", "steepest_descend",
+    "steepest_flow", "steepest_kkt", "step_limit",
     "tangent_margin", "two_layer", "variation_margin",
 ]  # fmt: skip

@@ -27,8 +27,8 @@ def graph_near_homogeneity(architecture: Architecture, *, radius: float) -> Near
     (the notion: cai2025implicit): a path with k tensors is a product of k different ones, whose norms multiply to at
     most ``(rho^2/k)^(k/2)``, and it counts k times in ``<h, theta>`` (Euler). The homogenised network keeps, at each
     node, what has the node's largest degree only (biases of degree 1 below it are left out, additions keep their
-    deepest inputs); the difference passes linear maps and activations without growing by more than their constants, and an
-    addition adds what it drops. For a chain the first sum is that of :func:`near_homogeneity`, whatever the radius.
+    deepest inputs); the difference passes linear maps and activations without growing by more than their constants, and
+    an addition adds what it drops. For a chain the first sum is that of :func:`near_homogeneity`, whatever the radius.
 
     Parameters
     ----------
