@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types bench notebooks clean
+.PHONY: demo test test-full lint types docs links bench mutants fuzz dist notebooks clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,11 +15,20 @@ $(VENV)/.test: $(VENV)/.base
 	$(PIP) --editable '.[test,lint]'
 	touch $@
 
+# $(VENV)/.docs, .bench, .mutants: what these targets need on top of the tests
+$(VENV)/.%: $(VENV)/.test
+	$(PIP) --editable '.[$*]'
+	touch $@
+
 demo: $(VENV)/.base
 	$(BIN)/theory demo --out demo
 
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+# The tests, and every .ipynb run afresh with its numbers compared.
+test-full: test
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m full
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -27,12 +36,27 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-bench: $(VENV)/.test
-	$(BIN)/python -m simulations.benchmarks
+bench: $(VENV)/.bench
+	$(BIN)/python -m simulations.benchmarks --out docs
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+# Every closed form and certificate, one constant or operator changed at a time; goes on where it was stopped.
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m tests.mutants
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz --inputs 100000
+
+# A wheel and an sdist, each installed into an empty environment and asked for a number.
+dist: $(VENV)/.test
+	$(PIP) build
+	$(BIN)/python -m build --outdir dist .
 
 # Rewrites each .ipynb from its .py and runs it, so that the outputs in the repository are fresh.
 notebooks: $(VENV)/.test
 	$(BIN)/python -m simulations.notebooks
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build dist
