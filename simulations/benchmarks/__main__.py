@@ -1,22 +1,49 @@
-"""Run every benchmark of this package: ``python -m simulations.benchmarks [--quick]``."""
+"""Run the benchmarks: ``python -m simulations.benchmarks [--quick] [--only NAME,..] [--out docs]``."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import pkgutil
+import time
+from pathlib import Path
 
 import simulations.benchmarks as package
+from simulations._progress import Progress
+from simulations.benchmarks._comparison import Comparison
+from simulations.benchmarks._measure import gemm_rate, one_thread
+from simulations.benchmarks._report import table, write_report
 
 
-def main() -> None:
-    """Print one table for each module; options are read by the modules that know them."""
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name.startswith("_"):
-            continue
-        loaded = importlib.import_module(f"{package.__name__}.{module.name}")
-        print(f"{module.name}: {(loaded.__doc__ or '').splitlines()[0]}\n")
-        loaded.main()
-        print()
+def names() -> list[str]:
+    """The modules that compare, in alphabetical order."""
+    return [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print every table as it is ready; with ``--out`` also write the page and its figures."""
+    parser = argparse.ArgumentParser(prog="python -m simulations.benchmarks", description=package.__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, under a minute in all")
+    parser.add_argument("--only", default=",".join(names()), help="names of modules, separated by commas")
+    parser.add_argument("--out", type=Path, help="folder for benchmarks.md and figures/bench_NAME.png")
+    options = parser.parse_args(arguments)
+    chosen = [name.strip() for name in options.only.split(",")]
+    for name in chosen:
+        if name not in names():
+            parser.error(f"no benchmark is called {name!r}; there are {', '.join(names())}.")
+    found: list[Comparison] = []
+    with one_thread():
+        gemm_rate()  # measured before anything else warms the machine
+        for name in chosen:
+            began = time.perf_counter()
+            with Progress(name) as progress:
+                new = importlib.import_module(f"{package.__name__}.{name}").compare(options.quick, progress.draw)
+            for comparison in new:
+                print(table(comparison) + "\n", flush=True)
+            print(f"{name}: {time.perf_counter() - began:.0f} s in all\n", flush=True)
+            found += new
+        if options.out is not None:
+            print(f"wrote {write_report(found, options.out)}")
 
 
 if __name__ == "__main__":

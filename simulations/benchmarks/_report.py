@@ -1,0 +1,181 @@
+"""Comparisons as a page with tables, and as figures: cost against size, accuracy against time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from simulations.benchmarks._comparison import OURS, Comparison, number
+from simulations.benchmarks._measure import gemm_rate, read_rate, version
+
+COLUMNS = ("method", "version", "seconds", "times ours", "error", "note")
+SMALLEST = 1e-17  # errors below are drawn here
+# luminance and marker both tell the peers apart, so that the figure can be read in grey
+PEERS = (
+    ("#b3480f", "s"), ("#3f8f5f", "^"), ("#8a6fb0", "D"), ("#b59a2b", "v"), ("#4a4a4a", "P"), ("#2e86ab", "X"),
+    ("#a23b72", "<"), ("#6b8e23", ">"), ("#7f7f7f", "h"), ("#c47f3d", "*"),
+)  # fmt: skip
+
+INTRODUCTION = """# What it costs, and how right it is, beside what people use today
+
+Every table was measured in one process, on one thread, ours and its peers in turn, by
+`python -m simulations.benchmarks` (`make bench`). *times ours* is the peer's seconds over ours at the same size; where
+there are several entries of ours at a size, over the fastest that is at least as accurate. The *floor* is what the
+arithmetic alone takes on this machine. Timings move by tens of percent from run to run; read the ratios.
+"""
+
+
+def rows(comparison: Comparison) -> list[tuple[float, tuple[str, ...]]]:
+    """Size and cells of each line of the table, floors included, sizes rising."""
+    order = {method: rank for rank, method in enumerate(comparison.methods)}
+    found = []
+    for size in comparison.sizes:
+        entries = [entry for entry in comparison.entries if entry.size == size]
+        # a reader looks along one method from coarse to fine
+        entries.sort(key=lambda e: (order[e.method], -(e.error if e.error is not None else 0.0)))
+        for e in entries:
+            ratio = comparison.ratio(e)
+            cells = (e.method, e.version, e.outcome, "" if ratio is None else number(ratio),
+                     "" if e.error is None else f"{e.error:.1e}", e.note)  # fmt: skip
+            found.append((size, cells))
+        if size in comparison.floor:
+            ours = min((e.seconds for e in entries if e.method == OURS and e.seconds is not None), default=None)
+            floor = comparison.floor[size]
+            found.append((size, ("floor", "", number(floor), "" if ours is None else number(floor / ours), "", "")))
+    return found
+
+
+def table(comparison: Comparison) -> str:
+    """The table as plain text for a terminal."""
+    lines = [(f"{size:g}", *cells) for size, cells in rows(comparison)]
+    head = ("size", *COLUMNS)
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [head, *lines]]
+    below = [f"size: {comparison.size_label}; error: {comparison.error_label}"]
+    below += [f"floor: {comparison.floor_label}"] if comparison.floor else []
+    below += [comparison.settings] if comparison.settings else []
+    return "\n".join([f"{comparison.name}: {comparison.claim}", *text, *below])
+
+
+def markdown(comparison: Comparison, figure: str | None) -> str:
+    """One section of the page."""
+    head = ["size", *COLUMNS]
+    lines = [f"## {comparison.claim}", ""]
+    if figure is not None:
+        lines += [f"![{comparison.claim}]({figure})", ""]
+    lines += [f"Size: {comparison.size_label}. Error: {comparison.error_label}."]
+    lines += [f"Floor: {comparison.floor_label}"] if comparison.floor else []
+    lines += [comparison.settings] if comparison.settings else []
+    lines += ["", f"| {' | '.join(head)} |", f"|{'|'.join(['---:', '---', '---', *['---:'] * 3, '---'])}|"]
+    for size, cells in rows(comparison):
+        lines.append(f"| {size:g} | {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> str:
+    """One sentence: processor, Python, libraries, rates of one thread."""
+    return (
+        f"Measured on {os.cpu_count()} cores of {_processor()}, one of them used; Python {platform.python_version()}, "
+        f"{version('numpy')}, {version('scipy')}. One thread does {gemm_rate() / 1e9:.0f} GFLOP/s in double and "
+        f"{gemm_rate('float32') / 1e9:.0f} in single precision matrix products, and reads {read_rate() / 1e9:.0f} GB/s."
+    )
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def has_figure(comparison: Comparison) -> bool:
+    """Whether ours finished at two sizes or more; otherwise the table says all."""
+    return len({e.size for e in comparison.entries if e.method == OURS and e.seconds is not None}) > 1
+
+
+def draw(comparison: Comparison) -> Any:
+    """A matplotlib Figure: seconds against size on the left, error against seconds on the right, both log-log.
+
+    Ours is the solid line with filled markers, peers are dashed with open ones. Where a method has several entries at
+    a size, the left panel takes the most accurate; a marker on the upper edge did not finish.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.4, 4.9), layout="constrained")
+    cost, accuracy = figure.subplots(1, 2)
+    peers = 0
+    for index, method in enumerate(comparison.methods):
+        if method == OURS:
+            style: dict[str, Any] = {"color": "#1b3a5c", "marker": "o", "linestyle": "-", "linewidth": 2.0, "zorder": 4}
+        else:
+            color, marker = PEERS[peers % len(PEERS)]
+            style = {"color": color, "marker": marker, "linestyle": "--", "linewidth": 1.0, "markerfacecolor": "white"}
+            peers += 1
+        entries = [entry for entry in comparison.entries if entry.method == method]
+        _draw_method(cost, accuracy, method, entries, style, index)
+    if comparison.floor:
+        sizes = sorted(comparison.floor)
+        cost.plot(sizes, [comparison.floor[s] for s in sizes], color="0.3", linestyle=":", linewidth=1.4, label="floor")
+    cost.set(xscale="log", yscale="log", xlabel=comparison.size_label, ylabel="seconds, one thread")
+    accuracy.set(xscale="log", yscale="log", xlabel="seconds, one thread", ylabel=comparison.error_label)
+    cost.set_title("Cost against size", loc="left", fontsize=9)
+    accuracy.set_title("Accuracy against time (larger marker: larger size)", loc="left", fontsize=9)
+    for axes in (cost, accuracy):
+        axes.tick_params(labelsize=8)
+        axes.xaxis.label.set_fontsize(9)
+        axes.yaxis.label.set_fontsize(9)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.92", linewidth=0.6)
+        axes.set_axisbelow(True)
+    figure.suptitle(textwrap.fill(comparison.claim, 105), fontsize=11, x=0.01, ha="left")
+    handles, labels = cost.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def _draw_method(cost: Any, accuracy: Any, method: str, entries: list[Any], style: dict[str, Any], index: int) -> None:
+    done = [e for e in entries if e.seconds is not None]
+    finest = {}
+    for e in sorted(done, key=lambda e: -(e.error if e.error is not None else 0.0)):
+        finest[e.size] = e.seconds
+    sizes = sorted(finest)
+    cost.plot(sizes, [finest[s] for s in sizes], label=method, markersize=5.5, **style)
+    lost = sorted({e.size for e in entries if e.outcome == "did not finish"})
+    if lost:
+        height = [1.0 - 0.03 * (index % 4)] * len(lost)
+        cost.plot(lost, height, transform=cost.get_xaxis_transform(), clip_on=False, markersize=6,
+                  **{**style, "linestyle": "none"})  # fmt: skip
+    known = sorted((e for e in done if e.error is not None), key=lambda e: (e.size, -e.error))
+    ranks = {size: rank for rank, size in enumerate(sizes)}
+    repeated = len(known) > len({e.size for e in known})
+    for size in sizes if repeated else [None]:
+        part = [e for e in known if size is None or e.size == size]
+        accuracy.plot([e.seconds for e in part], [max(e.error, SMALLEST) for e in part],
+                      **{**style, "marker": "none", "linewidth": 0.8})  # fmt: skip
+    for e in known:
+        large = ranks[e.size] / max(1, len(sizes) - 1)
+        accuracy.plot(e.seconds, max(e.error, SMALLEST), **style, markersize=4 + 5 * large)
+
+
+def write_report(comparisons: Iterable[Comparison], folder: Path) -> Path:
+    """``benchmarks.md`` and ``figures/bench_NAME.png`` in ``folder``; returns the page's path."""
+    from simulations._output import save_figure
+
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    parts = [INTRODUCTION + "\n" + machine() + "\n"]
+    for comparison in comparisons:
+        name = f"bench_{comparison.name}.png" if has_figure(comparison) else None
+        if name is not None:
+            save_figure(draw(comparison), figures / name)
+        parts.append(markdown(comparison, None if name is None else f"figures/{name}"))
+    page = folder / "benchmarks.md"
+    page.write_text("\n".join(parts))
+    return page
