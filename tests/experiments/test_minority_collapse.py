@@ -124,7 +124,8 @@ def test_budgets_of_a_run_give_a_threshold():
     for factor, merged in ((0.99, False), (1.01, True)):
         counts = theory.counts_at(10**5, round(10**5 / (R0 * factor)))
         assert (solve(theory.budgets(counts, 2.0, 1.5, "shuffle")).groups[-1].merge_ratio < 1e-8) is merged
-    assert np.isnan(theory.peeled_threshold(50.0, 50.0))
+    assert 1e6 < theory.peeled_threshold(50.0, 50.0) < np.inf
+    assert np.isnan(theory.peeled_threshold(5e3, 5e3))
 
 
 def test_inputs_are_orthonormal_and_rare_classes_drawn_by_the_seed():

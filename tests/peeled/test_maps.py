@@ -11,8 +11,7 @@ from theory.peeled.maps import penalty_map, threshold_map, vanishing_product
 
 
 def test_map_is_the_threshold_of_each_point():
-    seen = []
-    found = threshold_map(6, [0.5, 4.0], [1 / 3, 0.66], callback=lambda done, residual: seen.append((done, residual)))
+    found = threshold_map(6, [0.5, 4.0], [1 / 3, 0.66])
     assert found.majority.tolist() == [2, 4] and found.majority_shares.tolist() == [2 / 6, 4 / 6]
     for (i, j), R0 in np.ndenumerate(found.R0):
         one = collapse_threshold(majority=found.majority[i], minority=6 - found.majority[i], E_W=0.5,
@@ -20,8 +19,6 @@ def test_map_is_the_threshold_of_each_point():
         assert R0 == pytest.approx(one.R0, rel=1e-9)
         assert found.R00[i, j] == pytest.approx(one.R00, rel=1e-9)
     assert found.residual.max() < 1e-10
-    assert [done for done, _ in seen] == [1, 2, 3, 4]
-    assert max(residual for _, residual in seen) == found.residual.max()
 
 
 def test_published_numbers():
@@ -32,9 +29,9 @@ def test_published_numbers():
     assert found.to_json()["majority"] == [5] and found.to_json()["K"] == 10
 
 
-def test_out_of_range_is_nan_not_an_error():
+def test_ratios_that_no_data_set_has_are_still_numbers():
     found = threshold_map(10, [1, 100], [0.1])
-    assert np.isnan([found.R0[0, 1], found.R00[0, 1], found.residual[0, 1]]).all()
+    assert 1e40 < found.R0[0, 1] < np.inf and found.residual.max() < 1e-12
     assert found.R0[0, 0] == pytest.approx(3319.6109219, rel=1e-9)
     assert "residual" in repr(found)
 

@@ -302,8 +302,8 @@ class TestRefusals:
     def test_thresholds(self):
         with pytest.raises(InvalidInput, match="minority"):
             collapse_threshold(majority=5, minority=1, E_W=1, E_H=5)
-        with pytest.raises(InvalidInput, match="1e\\+15"):
-            collapse_threshold(majority=5, minority=5, E_W=1, E_H=900)
+        with pytest.raises(InvalidInput, match="1e\\+300"):
+            collapse_threshold(majority=1, minority=9, E_W=1, E_H=9000)
         with pytest.raises(InvalidInput, match="ratios"):
             phase_curve(majority=5, minority=5, E_W=1, E_H=5, ratios=[0.5])
 

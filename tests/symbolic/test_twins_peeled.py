@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import root
 
 from theory.peeled import LayerPeeledModel, collapse_threshold, solve
+from theory.peeled._merging import merging_point
 from theory.peeled._two_groups import TwoGroups
 from theory.symbolic import get
 
@@ -139,3 +140,13 @@ def test_vanishing_loss():
     loss = twin("vanishing_loss", K_A=7, K_B=3, R=10, E_W=1, E_H=5)
     assert loss == pytest.approx(0.3218534978, abs=1e-10)
     assert loss == pytest.approx(solution.objective, abs=1e-12)
+
+
+@pytest.mark.parametrize(("K_A", "K_B", "P"), [(1, 4, 1), (5, 5, 5), (30, 2, 0.1), (2, 30, 1)])
+def test_collapse_equation_has_its_root_at_the_threshold(K_A, K_B, P):
+    function = get("minority_collapse_equation").numeric()
+    K = K_A + K_B
+    q_B = merging_point(*np.array([[K_A], [K_B], [K * np.sqrt(P)]], float))[2]
+    x = np.sqrt(K / K_A) / K_B * q_B[0]
+    below, at, above = function(K_A=K_A, K_B=K_B, E_W=P, E_H=1, x=x * np.array([1 - 1e-6, 1, 1 + 1e-6]))
+    assert below < 0 < above and abs(at) < 1e-4 * above

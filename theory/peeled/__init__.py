@@ -24,11 +24,12 @@ from theory.peeled.seli import SELIModel
 from theory.peeled.softmax_code import SoftmaxCodeModel, softmax_code_bound
 from theory.peeled.solution import Group, PeeledSolution
 from theory.peeled.solver import solve
-from theory.peeled.thresholds import CollapseThreshold, collapse_threshold
+from theory.peeled.thresholds import CollapseThreshold, CollapseThresholds, collapse_threshold, collapse_thresholds
 from theory.peeled.unconstrained import UnconstrainedFeaturesModel
 
 __all__ = [
     "CollapseThreshold",
+    "CollapseThresholds",
     "Comparison",
     "DeepCollapseMap",
     "DeepLinearModel",
@@ -49,6 +50,7 @@ __all__ = [
     "UnconstrainedFeaturesModel",
     "balanced_loss",
     "collapse_threshold",
+    "collapse_thresholds",
     "compare",
     "deep_collapse_map",
     "deep_linear_threshold",

@@ -2,7 +2,6 @@ r"""Where minority classes merge, over two of the quantities that decide it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from theory._arrays import as_count, as_floats
 from theory._errors import InvalidInput
-from theory.peeled.thresholds import collapse_threshold
+from theory.peeled.thresholds import collapse_thresholds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +21,8 @@ class ThresholdMap:
     K : number of classes.
     products : (n,) E_W E_H.
     majority : (m,) number of majority classes K_A.
-    R0, R00 : (m, n) imbalance at which the minority merges and vanishes (inf: never); R0 is NaN, and R00 with it,
-        where it lies above 1e15.
-    residual : (m, n) largest relative violation of the optimality conditions at the two; NaN as above.
+    R0, R00 : (m, n) imbalance at which the minority merges and vanishes (R00 inf: never; R0 inf: above 1e308).
+    residual : (m, n) largest relative violation of the optimality conditions at the two.
     vanishing_product : (m,) R00 is finite if and only if E_W E_H is below it (:func:`vanishing_product`).
     """
 
@@ -48,25 +46,18 @@ class ThresholdMap:
     def __repr__(self) -> str:
         return (
             f"ThresholdMap(K={self.K}, {len(self.products)} budgets x {len(self.majority)} shares, "
-            f"largest residual {np.nanmax(self.residual, initial=0):.1e})"
+            f"largest residual {np.max(self.residual, initial=0):.1e})"
         )
 
 
-def threshold_map(
-    K: int,
-    products: ArrayLike,
-    majority_shares: ArrayLike,
-    *,
-    callback: Callable[[int, float], None] | None = None,
-) -> ThresholdMap:
-    """R0 and R00 of :func:`theory.peeled.collapse_threshold` on a grid; about 0.2 s for each point.
+def threshold_map(K: int, products: ArrayLike, majority_shares: ArrayLike) -> ThresholdMap:
+    """R0 and R00 of :func:`theory.peeled.collapse_thresholds` on a grid.
 
     Parameters
     ----------
     K : number of classes, at least 3.
     products : (n,) E_W E_H, positive.
     majority_shares : (m,) K_A / K; each is rounded to a whole number of classes, 1 <= K_A <= K - 2.
-    callback : called as ``callback(points_done, residual)``.
 
     Raises
     ------
@@ -87,15 +78,11 @@ def threshold_map(
         raise InvalidInput(f"majority_shares must leave between 1 and K - 2 = {K - 2} majority classes.")
     if len(np.unique(majority)) < len(majority):
         raise InvalidInput(f"two of the majority_shares stand for the same number of classes out of {K}.")
-    R0, R00, residual = (np.full((len(majority), len(P)), np.nan) for _ in range(3))
-    for done, (i, j) in enumerate(np.ndindex(R0.shape), 1):
-        found = _threshold(int(majority[i]), K - int(majority[i]), float(P[j]))
-        R0[i, j], R00[i, j], residual[i, j] = found
-        if callback is not None:
-            callback(done, found[2])
+    found = collapse_thresholds(majority=majority[:, None], minority=K - majority[:, None], E_W=1.0, E_H=P)
+    residual = np.maximum(found.residual, found.residual_R00)
     ends = np.array([vanishing_product(majority=int(k), minority=K - int(k)) for k in majority])
     return ThresholdMap(
-        K=K, products=P.copy(), majority=majority, R0=R0, R00=R00, residual=residual, vanishing_product=ends
+        K=K, products=P.copy(), majority=majority, R0=found.R0, R00=found.R00, residual=residual, vanishing_product=ends
     )
 
 
@@ -126,16 +113,6 @@ def vanishing_product(*, majority: int, minority: int) -> float:
     K = K_A + K_B
     # sqrt(K K_B) - K_B = K_A K_B / (sqrt(K K_B) + K_B)
     return float((K_A * (K_A - 1) / K * np.log((np.sqrt(K * K_B) + K_B) / K_B)) ** 2)
-
-
-def _threshold(K_A: int, K_B: int, product: float) -> tuple[float, float, float]:
-    try:
-        found = collapse_threshold(majority=K_A, minority=K_B, E_W=1.0, E_H=product)
-    except InvalidInput as error:
-        if "merges only above" in str(error):
-            return np.nan, np.nan, np.nan
-        raise
-    return found.R0, found.R00, max(found.residual, found.residual_R00)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

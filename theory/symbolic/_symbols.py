@@ -7,7 +7,7 @@ import sympy as sp
 K, K_A, K_B, K_g, L = sp.symbols("K K_A K_B K_g L", positive=True, integer=True)
 E_W, E_H, R, N, n, n_A, n_B, n_g = sp.symbols("E_W E_H R N n n_A n_B n_g", positive=True)
 lam_W, lam_H, lam_Z, lam_b, Lam = sp.symbols("lam_W lam_H lam_Z lam_b Lam", positive=True)
-a, q_A, q_B, mu, t, sigma = sp.symbols("a q_A q_B mu t sigma", positive=True)
+a, q_A, q_B, mu, t, sigma, x = sp.symbols("a q_A q_B mu t sigma x", positive=True)
 e = sp.Symbol("e", nonnegative=True)
 alpha, gamma, omega, pi_k, M, N_w, s = sp.symbols("alpha gamma omega pi_k M N_w s", positive=True)
 

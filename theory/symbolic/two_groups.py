@@ -11,7 +11,7 @@ import sympy as sp
 
 from theory.symbolic._blocks import BlockMatrix, softmax_columns
 from theory.symbolic._record import ClosedForm, Identity, register
-from theory.symbolic._symbols import E_H, E_W, EVERY_GROUP, K_A, K_B, ONE, R, a, e, mu, q_A, q_B
+from theory.symbolic._symbols import E_H, E_W, EVERY_GROUP, K_A, K_B, ONE, R, a, e, mu, q_A, q_B, x
 
 K = K_A + K_B
 SIZES = (K_A, K_B)
@@ -184,6 +184,48 @@ def minority_collapse_system() -> ClosedForm:
         statement="Four equations in a, q_A, q_B and R; the R that solves them is the threshold R0 of exact merging.",
         hypotheses=(*SHAPE, "K_A >= 2 (for one majority class a and its equation drop out)", "K_B >= 2"),
         domain=(sp.Ge(K_A, 2), sp.Ge(K_B, 2)), proofs=proofs,
+    )  # fmt: skip
+
+
+@register
+def minority_collapse_equation() -> ClosedForm:
+    """That system as one increasing function of the margin x of a minority sample over a majority class."""
+    T = K * sp.sqrt(E_W * E_H)
+    sine = sp.sqrt(K * K_A) * sp.exp(-x) / (K_B + K_A * sp.exp(-x))
+    radius = K_B / K * x * (K_A + K_B * sp.exp(x))
+    cosine = sp.sqrt(1 - sine**2)
+
+    def value(r: sp.Expr, c: sp.Expr) -> sp.Expr:
+        odds = sp.log(K_B / K_A * (sp.sqrt(K / K_B) / c - 1))
+        return (K_A - 1) * (sp.sqrt(K / K_B) * r * c - K_A * odds) - (T - r)
+
+    def proofs() -> tuple[Identity, ...]:
+        c, r, u, v = sp.symbols("c r u v", positive=True)  # u, v: the odds of a twin and of a minority class
+        gap = (T - r) / (K_A - 1)
+        twin, other = _weights(K_A, K_B, gap, r * c)
+        share = R / (1 + (K_A - 1) * u + K_B * v)
+        first, second = share * (K_A * u + K_B * v), share * v * sp.sqrt(K * K_B)
+        # first = 1 and second = c together: c (K_A twin/other + K_B) = sqrt(K K_B)
+        log_ratio = -gap / K_A + sp.sqrt(K / K_B) / K_A * r * c
+        wanted = sp.log(K_B / K_A * (sp.sqrt(K / K_B) / c - 1))
+        other_B = _weights(K_B, K_A, sp.Integer(0), radius * sine)[1]
+        return (
+            Identity(name="r and theta solve the third equation", scope=EVERY_GROUP, expression=sp.Matrix([
+                sp.log(other_B) + x,
+                K_A * sp.exp(-x) / (K_B + K_A * sp.exp(-x)) * sp.sqrt(K / K_A) - sine,
+            ])),
+            Identity(name="the first equation over the second", scope=EVERY_GROUP, expression=sp.Matrix([
+                first * sp.sqrt(K * K_B) - second * (K_A * u / v + K_B),
+                twin - other * sp.exp(log_ratio),
+            ])),
+            Identity(name="its logarithm is the function", scope=EVERY_GROUP,
+                     expression=value(r, c) - K_A * (K_A - 1) * (log_ratio - wanted)),
+        )  # fmt: skip
+
+    return ClosedForm(
+        name="minority_collapse_equation", quantity="0", expression=value(radius, cosine), label="derived",
+        statement="Its one root x gives (a, q_A, q_B) and the threshold R0; it rises from -T at x = 0.",
+        citations=FANG, hypotheses=(*SHAPE, "K_B >= 2"), domain=(sp.Ge(K_B, 2),), proofs=proofs,
     )  # fmt: skip
 
 
