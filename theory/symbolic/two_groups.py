@@ -201,12 +201,11 @@ def minority_collapse_equation() -> ClosedForm:
 
     def proofs() -> tuple[Identity, ...]:
         c, r, u, v = sp.symbols("c r u v", positive=True)  # u, v: the odds of a twin and of a minority class
-        gap = (T - r) / (K_A - 1)
-        twin, other = _weights(K_A, K_B, gap, r * c)
+        twin, other = _weights(K_A, K_B, a, r * c)
         share = R / (1 + (K_A - 1) * u + K_B * v)
         first, second = share * (K_A * u + K_B * v), share * v * sp.sqrt(K * K_B)
         # first = 1 and second = c together: c (K_A twin/other + K_B) = sqrt(K K_B)
-        log_ratio = -gap / K_A + sp.sqrt(K / K_B) / K_A * r * c
+        log_ratio = -a / K_A + sp.sqrt(K / K_B) / K_A * r * c
         wanted = sp.log(K_B / K_A * (sp.sqrt(K / K_B) / c - 1))
         other_B = _weights(K_B, K_A, sp.Integer(0), radius * sine)[1]
         return (
@@ -219,7 +218,7 @@ def minority_collapse_equation() -> ClosedForm:
                 twin - other * sp.exp(log_ratio),
             ])),
             Identity(name="its logarithm is the function", scope=EVERY_GROUP,
-                     expression=value(r, c) - K_A * (K_A - 1) * (log_ratio - wanted)),
+                     expression=value(r, c) - K_A * (K_A - 1) * (log_ratio - wanted).subs(a, (T - r) / (K_A - 1))),
         )  # fmt: skip
 
     return ClosedForm(
