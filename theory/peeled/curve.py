@@ -29,7 +29,7 @@ class PhaseCurve:
     norm_minority, norm_majority : (n,) lengths of classifier rows.
     merge_ratio : (n,) ||w_k - w_k'|| / max ||w|| for two minority classes.
     phase : (n,) ``separated``, ``merged`` or ``vanishing``, of the minority.
-    threshold : R0 and R00, or None where R0 lies above 1e15.
+    threshold : R0 and R00, or None where R0 lies above 1e300.
     """
 
     majority: int

@@ -24,7 +24,7 @@ MOST_LEVELS = 10
 def threshold_map(found: ThresholdMap, ax: Any | None = None) -> Axes:
     """Draw R0 over E_W E_H (logarithmic) and K_A / K as labelled contours; darker ground merges at smaller R.
 
-    Left of the dashed line the minority also vanishes, at a finite R00. Points whose R0 exceeds 1e15 stay white.
+    Left of the dashed line the minority also vanishes, at a finite R00. Points whose R0 exceeds float64 stay white.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def threshold_map(found: ThresholdMap, ax: Any | None = None) -> Axes:
     ax = axes(ax, height=4.2)
     ax.set_xscale("log")
     ax.set_xlim(x[0], x[-1])
-    _contours(ax, x, y, found.R0, _levels(found.R0), ((0.03, 0.93), (0.97, 0.1)))
+    R0 = np.where(np.isfinite(found.R0), found.R0, np.nan)
+    _contours(ax, x, y, R0, _levels(R0), ((0.03, 0.93), (0.97, 0.1)))
     ends = found.vanishing_product
     if ((ends > x[0]) & (ends < x[-1])).any():
         ax.plot(ends, y, color="#b3480f", linestyle="--", linewidth=1.6, marker="o", markersize=3.5, clip_on=True,
