@@ -8,6 +8,7 @@ from theory.plots._bounds import bounds, scaling
 from theory.plots._comparison import comparison, comparison_axes, comparison_size
 from theory.plots._flow import flow_kkt, flow_loss, flow_margin
 from theory.plots._flow_plane import decision_boundary, flow_fit, neuron_directions
+from theory.plots._flow_sliding import flow_sliding
 from theory.plots._flow_spectrum import singular_values
 from theory.plots._gram import gram
 from theory.plots._maps import penalty_map, threshold_map
@@ -29,6 +30,7 @@ __all__ = [
     "flow_kkt",
     "flow_loss",
     "flow_margin",
+    "flow_sliding",
     "gram",
     "neuron_directions",
     "penalty_map",
