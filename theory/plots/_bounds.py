@@ -39,13 +39,13 @@ def bounds(comparison: Comparison, *, ax: Any | None = None) -> Any:
             markerfacecolor=color if certified else "white", markeredgewidth=1.1, zorder=3,
         )  # fmt: skip
     ax.axvline(0, **GUIDE)
-    ax.annotate(" 1: no information beyond", (0, 1), xycoords=("data", "axes fraction"), fontsize=SMALL - 1, va="top")
+    top = len(reports) - 0.35  # above the first row, below the title
+    ax.text(0, top, " 1: no information beyond", fontsize=SMALL - 1, va="center")
     if holdout is not None:
         ax.axvline(np.log10(holdout.upper), color=GUIDE["color"], linestyle="--", linewidth=1)
-        ax.annotate("hold-out ", (np.log10(holdout.upper), 1), xycoords=("data", "axes fraction"),
-                    fontsize=SMALL - 1, va="top", ha="right")  # fmt: skip
+        ax.text(np.log10(holdout.upper), top, "hold-out ", fontsize=SMALL - 1, va="center", ha="right")
     ax.set_yticks(range(len(reports)), [report.name for report in reports])
-    ax.set_ylim(-0.7, len(reports) - 0.3)
+    ax.set_ylim(-0.7, len(reports))
     ax.set_xlim(left - (0.9 if holdout is not None else 0.2), None)
     return finish(
         ax, title="Bounds on the error: ■ certificate (★ smallest), ○ published form",
