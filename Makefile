@@ -49,10 +49,11 @@ mutants: $(VENV)/.mutants
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz --inputs 100000
 
-# A wheel and an sdist, each installed into an empty environment and asked for a number.
-dist: $(VENV)/.test
+# A wheel and an sdist, each installed into an empty environment and used.
+dist: $(VENV)/.base
 	$(PIP) build
 	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tests/check_dist.py dist
 
 # Rewrites each .ipynb from its .py and runs it, so that the outputs in the repository are fresh.
 notebooks: $(VENV)/.test
