@@ -18,6 +18,7 @@ from simulations.cli import (
     norms,
     peel,
     rho,
+    sweep,
     threshold,
     validate,
 )
@@ -44,6 +45,7 @@ app.command("rho")(rho.rho)
 app.command("complexity")(complexity.complexity)
 app.command("connect")(connect.connect)
 app.command("validate")(validate.validate)
+app.command("sweep")(sweep.sweep)
 app.command("demo")(demo.demo)
 
 

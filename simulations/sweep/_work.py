@@ -1,0 +1,148 @@
+"""What a worker does: the records of one batch of configurations, errors included, in one thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from simulations._output import plain
+from simulations._revision import Provenance, provenance
+from simulations.sweep._load import error_text, load_task
+from theory._errors import InvalidInput
+
+LIMIT = 2.0  # seconds after which a worker hands back what it has, so that a kill loses little
+_ALONE = threading.Lock()  # a Dask worker may have several threads, and what they compute shares global state
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_limited = 0  # modules that were loaded when the number of threads was last set
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A record, or an error text."""
+
+    record: dict[str, Any] | None
+    error: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The outcomes of the first configurations of batch ``number``; ``problem`` where not even one could be tried."""
+
+    number: int
+    outcomes: list[Outcome]
+    seconds: float
+    made_by: Provenance
+    problem: str | None = None
+
+
+def compute_batch(name: str, number: int, configs: Sequence[Mapping[str, Any]], own_process: bool) -> Returned:
+    """Compute until all are done or ``LIMIT`` seconds are over; never raises for what a task raises."""
+    if own_process:
+        # Ctrl-C reaches every process of a terminal; the parent alone acts on it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with _ALONE:
+        began = time.perf_counter()
+        one_thread()
+        try:
+            task = load_task(name)
+        except InvalidInput as error:
+            return Returned(number, [], 0.0, provenance(), str(error))
+        if task.batch is None:
+            outcomes = list(_one_by_one(task.compute, configs, began))
+        else:
+            outcomes = _vectorised(task.batch, configs)
+        return Returned(number, outcomes, time.perf_counter() - began, provenance())
+
+
+def _one_by_one(
+    compute: Callable[..., Any], configs: Sequence[Mapping[str, Any]], began: float
+) -> Iterator[Outcome]:
+    then = began
+    for config in configs:
+        found = _tried(compute, **config)
+        now = time.perf_counter()
+        yield _outcome(found, now - then)
+        if now - began > LIMIT:
+            return
+        then = now
+
+
+def _vectorised(batch: Callable[..., Any], configs: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    began = time.perf_counter()
+    found = _tried(batch, [dict(config) for config in configs])
+    if isinstance(found, BaseException) and len(configs) > 1:  # one configuration must not fail the others
+        return [outcome for config in configs for outcome in _vectorised(batch, [config])]
+    seconds = (time.perf_counter() - began) / len(configs)
+    if not isinstance(found, BaseException) and (not isinstance(found, list | tuple) or len(found) != len(configs)):
+        found = TypeError("the vectorised form returned something else than one record or error per configuration")
+    if isinstance(found, BaseException):
+        found = [found] * len(configs)
+    return [_outcome(one, seconds) for one in found]
+
+
+def _tried(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return call(*args, **kwargs)
+    except (Exception, SystemExit) as error:
+        return error
+
+
+def _outcome(found: Any, seconds: float) -> Outcome:
+    if isinstance(found, BaseException):
+        return Outcome(None, error_text(found), seconds)
+    try:
+        if not isinstance(found, Mapping):
+            raise TypeError(f"a task must return names with values, but returned {type(found).__name__}")
+        record = plain(dict(found))
+        json.dumps(record, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return Outcome(None, error_text(error), seconds)
+    return Outcome(record, None, seconds)
+
+
+def one_thread() -> None:
+    """One thread of BLAS, OpenMP and PyTorch in this process, in what is loaded and what will be.
+
+    The order of a sum depends on the number of threads, and so do the last bits of a record.
+    """
+    global _limited
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    if len(sys.modules) != _limited:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        threadpool_limits(1)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        _limited = len(sys.modules)
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Afterwards as many threads as before, in what was loaded before."""
+    global _limited
+    from threadpoolctl import threadpool_limits
+
+    before = {name: os.environ.get(name) for name in _THREADS}
+    torch = sys.modules.get("torch")
+    count = None if torch is None else torch.get_num_threads()
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(count)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _limited = 0
