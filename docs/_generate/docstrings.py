@@ -8,6 +8,8 @@ from _generate.inventory import KEY
 
 LISTS = {"Parameters", "Attributes", "Raises"}
 ENTRY = re.compile(r"^(\*{0,2}[\w ,.*`]+?) : (.+)$")
+LITERAL = re.compile(r"(``.*?``|:\w+(?::\w+)?:`[^`]*`|`[^`]*`_*)", re.S)
+EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})(?=[^\s*])[^*]*?(?<=[^\s*])\1(?![\w*])", re.S)
 
 
 def unfold(lines: list[str]) -> list[str]:
@@ -15,32 +17,32 @@ def unfold(lines: list[str]) -> list[str]:
     found: list[str] = []
     notes: list[str] = []
     section, remark, blank = "", False, False
+    lines = prose(lines)
     for i, line in enumerate(lines):
-        if i + 1 < len(lines) and re.fullmatch(r"-{3,}", lines[i + 1].strip()) and line.strip():
+        if ruled(lines, i):
             section, remark = line.strip(), False
-            if section == "Examples" and notes:
-                found += headed(notes)
-                notes = []
+            if section == "Examples":
+                found, notes = found + headed(notes), []
             found.append(line)
-            continue
-        if re.fullmatch(r"-{3,}", line.strip()):
+        elif section not in LISTS or re.fullmatch(r"-{3,}", line.strip()):
             found.append(line)
-            continue
-        if section not in LISTS:
-            found.append(line if section == "Examples" else cited(line))
-            continue
-        starts = bool(line.strip()) and not line[0].isspace()
-        if starts:
-            entry = ENTRY.match(line)
-            remark = entry is None and (blank or line.startswith("Cost"))
-            if not remark:
-                found += [entry[1], "    " + cited(entry[2])] if entry else [line]
-        elif not remark:
-            found.append(cited(line))
-        if remark:
-            notes.append(cited(line))
-        blank = not line.strip()
+        else:
+            if line.strip() and not line[0].isspace():
+                entry = ENTRY.match(line)
+                remark = entry is None and (blank or line.startswith("Cost"))
+                if not remark:
+                    found += [entry[1], "    " + entry[2]] if entry else [line]
+            elif not remark:
+                found.append(line)
+            if remark:
+                notes.append(line)
+            blank = not line.strip()
     return found + headed(notes)
+
+
+def ruled(lines: list[str], i: int) -> bool:
+    """Whether a line is the heading of a section."""
+    return bool(lines[i].strip()) and i + 1 < len(lines) and bool(re.fullmatch(r"-{3,}", lines[i + 1].strip()))
 
 
 def headed(notes: list[str]) -> list[str]:
@@ -48,9 +50,45 @@ def headed(notes: list[str]) -> list[str]:
     return ["", "Notes", "-----", *notes, ""] if any(note.strip() for note in notes) else []
 
 
-def cited(line: str) -> str:
-    """Citation keys as references, outside literals."""
-    if line.lstrip().startswith((">>>", "...")):
-        return line
-    parts = re.split(r"(``.*?``|`[^`]*`)", line)
-    return "".join(part if i % 2 else KEY.sub(r":cite:t:`\g<0>`", part) for i, part in enumerate(parts))
+def prose(lines: list[str]) -> list[str]:
+    """Citations and stray markup characters in running text; formulas and examples are left alone."""
+    found: list[str] = []
+    block: list[str] = []
+    inside: int | None = None  # indent of a directive whose body we are in
+    example = False
+    for line in [*lines, ""]:
+        indent = len(line) - len(line.lstrip())
+        directive = re.match(r"\s*\.\. [\w:-]+::", line)
+        if inside is not None and line.strip() and indent <= inside:
+            inside = None
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        raw = inside is not None or directive or example
+        if raw or not line.strip():
+            found += spoken(block)
+            block = []
+            found.append(line)
+        else:
+            block.append(line)
+        if directive:
+            inside = indent
+    return found[:-1]
+
+
+def spoken(block: list[str]) -> list[str]:
+    """One paragraph: ``|x|`` is no substitution here, a lone star no emphasis, and a citation key is a reference."""
+    if not block:
+        return []
+    parts = LITERAL.split("\n".join(block))
+    for i in range(0, len(parts), 2):
+        kept: list[str] = []
+        text = EMPHASIS.sub(lambda m: kept.append(m[0]) or f"\0{len(kept) - 1}\0", parts[i])
+        text = re.sub(r"(?<!\\)([|*])", r"\\\1", text)
+        text = re.sub("\0(\\d+)\0", lambda m, kept=kept: kept[int(m[1])], text)
+        parts[i] = KEY.sub(r":cite:t:`\g<0>`", text)
+    return "".join(parts).split("\n")
+
+
+def summary(text: str) -> str:
+    """The first paragraph of a docstring, ready for a cell."""
+    first = text.split("\n\n")[0].split("\n.. ")[0].split("\n\n")[0]
+    return " ".join(" ".join(spoken(first.split("\n"))).split())

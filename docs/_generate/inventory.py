@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+import typing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,13 +44,16 @@ class Public:
 
     Attributes
     ----------
-    name : the full public name; ``real`` : where it is defined.
-    summary : first line of the docstring; ``label`` : the words it states, in order; ``keys`` : its citations.
+    name : the full public name; ``real`` : where it is defined; ``face`` : the module that lists it.
+    summary : first paragraph of the docstring (``cell``: as reStructuredText for a table).
+    labels : the words it states, in order; ``keys`` : its citations.
     """
 
     name: str
     real: str
+    face: str
     kind: str
+    cell: str
     summary: str
     labels: tuple[str, ...]
     keys: tuple[str, ...]
@@ -109,12 +113,30 @@ def public() -> dict[str, Public]:
     for real, names in homes.items():
         inside = [name for name in names if real.startswith(name.rpartition(".")[0] + ".")] or names
         name = min(inside, key=lambda n: (n.count("."), names.index(n)))
-        found[name] = describe(name, real)
+        found[name] = describe(name, real, name.rpartition(".")[0])
+    return found | returned(found)
+
+
+def returned(known: dict[str, Public]) -> dict[str, Public]:
+    """Records that public functions return and no face lists: named where they are defined."""
+    reals = {item.real for item in known.values()}
+    found = {}
+    for item in known.values():
+        module, _, short = item.name.rpartition(".")
+        try:
+            kind = typing.get_type_hints(getattr(importlib.import_module(module), short)).get("return")
+        except (NameError, TypeError, AttributeError):  # names imported for type checkers alone
+            continue
+        real = f"{kind.__module__}.{kind.__qualname__}" if inspect.isclass(kind) else ""
+        if real.startswith(("theory.", "simulations.")) and real not in reals:
+            found[real] = describe(real, real, item.face)
     return found
 
 
-def describe(name: str, real: str) -> Public:
+def describe(name: str, real: str, face: str) -> Public:
     """Read the docstring of one object."""
+    from _generate.docstrings import summary
+
     module, _, short = name.rpartition(".")
     value = getattr(importlib.import_module(module), short)
     text = inspect.getdoc(value) or ""
@@ -126,9 +148,10 @@ def describe(name: str, real: str) -> Public:
         keys = keys or tuple(KEY.findall(source))
     if labels and not keys:  # the module may name the source for all it holds
         keys = tuple(dict.fromkeys(KEY.findall(inspect.getdoc(sys.modules[value.__module__]) or "")))[:3]
-    summary = re.sub(r"\s+", " ", text.split("\n\n")[0]).strip()
-    kind = "class" if inspect.isclass(value) else "function"
-    return Public(name=name, real=real, kind=kind, summary=summary, labels=labels, keys=keys, formula="math::" in text)
+    return Public(
+        name=name, real=real, face=face, kind="class" if inspect.isclass(value) else "function", cell=summary(text),
+        summary=re.sub(r"\s+", " ", text.split("\n\n")[0]).strip(), labels=labels, keys=keys, formula="math::" in text,
+    )  # fmt: skip
 
 
 def unlabelled() -> list[str]:

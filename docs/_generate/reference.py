@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 
-from _generate.inventory import faces, public
+from _generate.inventory import Public, faces, public, table
 
 TITLES = {
+    "theory.bounds.one_by_one": "Bounds, one by one",
+    "simulations.experiments": "Experiments",
     "theory": "The face of the package",
     "theory.peeled": "Models of the last layer",
     "theory.frames": "Target geometries",
@@ -35,49 +37,66 @@ ONE_BY_ONE = "theory.bounds.one_by_one"  # the page of all modules of theory.bou
 
 
 def pages() -> dict[str, str]:
-    """The text (reStructuredText) of every reference page, by name."""
-    found: dict[str, list[str]] = {}
+    """The text (reStructuredText) of every reference page, by name; ``api/...`` are those of single objects."""
+    members: dict[str, list[str]] = {}
     for face in faces():
-        single = face.startswith("theory.bounds.") and face != "theory.bounds.measures"
-        page = ONE_BY_ONE if single else face.split(".experiments")[0] + ".experiments" * (".experiments" in face)
-        found.setdefault(page, []).append(face)
-    return {page: _page(page, members) for page, members in found.items() if any(map(_names, members))}
+        members.setdefault(page_of(face), []).append(face)
+    files = filenames()
+    found = {page: _page(page, inside, files) for page, inside in members.items() if any(map(names_in, inside))}
+    return found | {f"api/{files[name]}": _object(item) for name, item in public().items()}
 
 
-def _names(face: str) -> list[str]:
-    return [name for name in public() if name.rpartition(".")[0] == face]
+def page_of(face: str) -> str:
+    """The page that lists what a face holds."""
+    if face.startswith("theory.bounds.") and face != "theory.bounds.measures":
+        return ONE_BY_ONE
+    return "simulations.experiments" if face.startswith("simulations.experiments") else face
 
 
-def _page(page: str, members: list[str]) -> str:
-    if page == ONE_BY_ONE:
-        title = "Bounds, one by one"
-    else:
-        title = TITLES.get(page, "Experiments" if page.endswith("experiments") else page)
-    lines = [title, "=" * len(title), ""]
+def names_in(face: str) -> list[str]:
+    """Public names at a face, in alphabetical order."""
+    return sorted((name for name, item in public().items() if item.face == face), key=str.lower)
+
+
+def title_of(page: str) -> str:
+    """The heading of a page."""
+    return TITLES.get(page, page)
+
+
+def _page(page: str, members: list[str], files: dict[str, str]) -> str:
+    lines = [title_of(page), "=" * len(title_of(page)), ""]
     for face in members:
-        names = _names(face)
-        if not names:
+        if not names_in(face):
             continue
         if len(members) > 1:
             lines += [f"``{face}``", "-" * (len(face) + 4), ""]
         lines += [f".. automodule:: {face}", "   :no-members:", ""]
         for kind, heading in (("function", "Functions"), ("class", "Classes")):
-            chosen = sorted((n for n in names if public()[n].kind == kind), key=str.lower)
+            chosen = [name for name in names_in(face) if public()[name].kind == kind]
             if chosen:
-                lines += [f".. rubric:: {heading}", "", ".. autosummary::", "   :toctree: api", "   :nosignatures:", ""]
-                lines += [f"   {name}" for name in chosen] + [""]
+                lines += [f".. rubric:: {heading}", "", ".. list-table::", "   :widths: 30 70", ""]
+                for name in chosen:
+                    lines += [f"   * - :py:obj:`~{name}`", f"     - {public()[name].cell}"]
+                lines += ["", ".. toctree::", "   :hidden:", "", *(f"   api/{files[name]}" for name in chosen), ""]
     return "\n".join(lines)
 
 
-def filename_map() -> dict[str, str]:
-    """Names that differ only in case get files that differ in more."""
-    seen: dict[str, str] = {}
-    clash = {}
+def _object(item: Public) -> str:
+    title = item.short
+    module = item.name.rpartition(".")[0]
+    directive = "autoclass" if item.kind == "class" else "autofunction"
+    members = "   :members:\n" if item.kind == "class" else ""
+    return f"{title}\n{'=' * len(title)}\n\n.. currentmodule:: {module}\n\n.. {directive}:: {title}\n{members}"
+
+
+def filenames() -> dict[str, str]:
+    """A file to a name; names that differ only in case get files that differ in more."""
+    seen: set[str] = set()
+    found = {}
     for name in sorted(public(), key=lambda n: (n.lower(), n)):
-        if name.lower() in seen:
-            clash[name] = name + "_function" if public()[name].kind == "function" else name + "_class"
-        seen[name.lower()] = name
-    return clash
+        found[name] = f"{name}_{public()[name].kind}" if name.lower() in seen else name
+        seen.add(name.lower())
+    return found
 
 
 def command_line() -> str:
@@ -97,13 +116,12 @@ def command_line() -> str:
 
 def room_table() -> str:
     """The rooms and what they hold."""
-    from _generate.inventory import table
-
     rows = []
-    for page in pages():
-        face = "theory.bounds" if page == ONE_BY_ONE else page
-        text = (inspect.getdoc(importlib.import_module(face)) or "").split("\n")[0]
-        title = "Bounds, one by one" if page == ONE_BY_ONE else TITLES.get(page, "Experiments")
-        count = sum(name.rpartition(".")[0] == page for name in public()) or ""
-        rows.append((f"[{title}](reference/{page})", f"`{face}`", text if page != ONE_BY_ONE else "", count))
+    for page in dict.fromkeys(map(page_of, faces())):
+        inside = [face for face in faces() if page_of(face) == page]
+        count = sum(len(names_in(face)) for face in inside)
+        if not count:
+            continue
+        text = (inspect.getdoc(importlib.import_module(page)) or "").split("\n")[0] if page in inside else ""
+        rows.append((f"[{title_of(page)}](reference/{page})", f"`{page}`" if page in inside else "", text, count))
     return table(("page", "import from", "what it is", "names"), rows)

@@ -31,8 +31,8 @@ def limit_direction(
 ) -> LimitDirection:
     r"""Polish a late state of a gradient flow to the KKT point of the margin problem that it approaches.
 
-    .. math:: \theta = \sum_c \lambda_c h_c,\quad \lambda_c \ge 0,\quad q_c(\theta) \ge 1,\quad \lambda_c (q_c(\theta)
-    - 1) = 0
+    .. math:: \theta = \sum_c \lambda_c h_c,\quad \lambda_c \ge 0,\quad q_c(\theta) \ge 1,\quad
+        \lambda_c (q_c(\theta) - 1) = 0
 
     with ``h_c`` in Clarke's subdifferential of ``q_c``; cross-entropy has a constraint ``f_y - f_j >= 1`` for every
     wrong class j. *proved*: every limit point of the direction of the flow is along such a theta (lyu2020gradient),

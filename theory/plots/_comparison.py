@@ -57,7 +57,7 @@ def comparison(result: Comparison, axes: Sequence[Any] | np.ndarray | None = Non
 
     Parameters
     ----------
-    result : from :func:`theory.peeled.compare.compare`.
+    result : from :func:`theory.peeled.compare`.
     axes : as from :func:`comparison_axes`; None makes a new figure.
 
     Returns

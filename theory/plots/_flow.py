@@ -99,7 +99,7 @@ def _margin_title(log_t: np.ndarray, margin: np.ndarray, level: float | None) ->
 def flow_kkt(solution: FlowSolution, ax: Any | None = None, *, points: int = 24) -> Axes:
     r"""Draw the (eps, delta)-KKT residuals of states of a flow against log(1/loss), on logarithmic axes.
 
-    Points are the certificate of :func:`theory.flow.kkt.kkt_certificate` with slackness 1. Lines are the theory of the
+    Points are the certificate of :func:`theory.flow.kkt_certificate` with slackness 1. Lines are the theory of the
     flow's own multipliers: eps from the identity ``sqrt(2 (1 - beta)) gbar^(-1/L)``, and the bound on the sum of the
     delta. Dotted is the slope -1/L, that of a direction which differs from its limit by a constant over ||theta||.
 

@@ -28,7 +28,7 @@ def threshold_map(found: ThresholdMap, ax: Any | None = None) -> Axes:
 
     Parameters
     ----------
-    found : from :func:`theory.peeled.maps.threshold_map`, at least 2 by 2 points, budgets and shares rising.
+    found : from :func:`theory.peeled.threshold_map`, at least 2 by 2 points, budgets and shares rising.
     ax : axes to draw on; None makes a new figure.
 
     Returns
@@ -65,7 +65,7 @@ def penalty_map(found: PenaltyMap, ax: Any | None = None) -> Axes:
 
     Parameters
     ----------
-    found : from :func:`theory.peeled.maps.penalty_map`, at least 2 by 2 points, counts rising.
+    found : from :func:`theory.peeled.penalty_map`, at least 2 by 2 points, counts rising.
     ax : axes to draw on; None makes a new figure.
 
     Returns

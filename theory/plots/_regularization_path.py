@@ -27,7 +27,7 @@ def regularization_path(path: RegularizationPath, ax: Any | None = None) -> Axes
 
     Parameters
     ----------
-    path : from :func:`theory.peeled.regularization.regularization_path`.
+    path : from :func:`theory.peeled.regularization_path`.
     ax : axes to draw on; None makes a new figure.
 
     Returns
