@@ -1,6 +1,9 @@
 """The site: ``python -m sphinx -W --keep-going -b html docs build/docs``."""
 
+import dataclasses
+import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -24,8 +27,9 @@ extensions = [
 exclude_patterns = ["generated", "_generate", "**/.ipynb_checkpoints", "validation"]
 
 nb_execution_mode = "off"  # the stored outputs are compared with fresh ones by the test suite
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "substitution"]
 myst_heading_anchors = 3
+myst_substitutions = {"version": version}
 bibtex_bibfiles = ["../refs.bib"]
 bibtex_reference_style = "author_year"
 
@@ -46,9 +50,16 @@ html_copy_source = False
 html_theme_options = {
     "show_prev_next": False, "navigation_depth": 2, "show_nav_level": 1, "show_toc_level": 2, "navbar_align": "left",
     "header_links_before_dropdown": 7, "navbar_end": ["theme-switcher"], "footer_start": ["copyright"],
-    "footer_end": [], "secondary_sidebar_items": ["page-toc"], "collapse_navigation": True,
+    "footer_end": [], "collapse_navigation": True,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "certificates": [], "how_we_know": []},
 }  # fmt: skip
-html_sidebars = {"index": [], "which_model": [], "bibliography": []}
+# Pages of wide tables and long lines of code get the room.
+html_sidebars = {
+    name: []
+    for name in ("index", "which_model", "certificates", "how_we_know", "experiments", "limits", "bibliography",
+                 "command_line", "benchmarks", "mutants", "fuzz", "notebooks/*", "studies/*")
+}  # fmt: skip
+toc_object_entries_show_parents = "hide"
 copyright = "deep-classifier-theory, MIT licence"
 
 nitpicky = True
@@ -69,6 +80,15 @@ def _unfold(app, what, name, obj, options, lines):
     lines[:] = unfold(lines)
 
 
+def _signature(app, what, name, obj, options, signature, returns):
+    """Records are returned, not made: their fields are listed below and need no signature. Private fields go."""
+    text = inspect.getdoc(obj) or ""
+    if what == "class" and dataclasses.is_dataclass(obj) and "Parameters\n---" not in text:
+        return "", returns
+    return (re.sub(r", _\w+: [^,)]+", "", signature), returns) if signature else None
+
+
 def setup(app):
     """Docstrings are unfolded before numpydoc reads them."""
     app.connect("autodoc-process-docstring", _unfold, priority=100)
+    app.connect("autodoc-process-signature", _signature)

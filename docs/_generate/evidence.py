@@ -113,7 +113,7 @@ def verdict(record: dict[str, Any]) -> str:
 def verdicts() -> dict[str, str]:
     """One line for a page of theory, by experiment."""
     return {
-        name: f"[`theory validate {name}`](/experiments.md#{anchor(name)}): {record['claim']}. Verdict of the full run: "
+        name: f"{{ref}}`theory validate {name} <{anchor(name)}>`: {record['claim']}. Verdict of the full run: "
         f"**{verdict(record)}**.\n"
         for name, record in experiments().items()
     }
@@ -130,7 +130,7 @@ def experiment_table() -> str:
     for name, record in experiments().items():
         checks = record["agreement"]["checks"]
         agree = sum(check["agrees"] for check in checks)
-        rows.append((f"[{name}](/experiments.md#{anchor(name)})", record["claim"], record["agreement"]["verdict"],
+        rows.append((f"{{ref}}`{name} <{anchor(name)}>`", record["claim"], record["agreement"]["verdict"],
                      agree, len(checks) - agree))  # fmt: skip
     rows.append(("**all**", "", "", *(f"**{sum(row[i] for row in rows)}**" for i in (3, 4))))
     return table(("experiment", "claim", "verdict", "agree", "disagree"), rows)
