@@ -151,3 +151,25 @@ def walk(method: str, version: str, sizes: Iterable[float], run: Callable[[float
             break
         found.append(run(size))
     return found
+
+
+def against(entries: Iterable[Entry], letter: str) -> str:
+    """What the entries say of ours at its largest size and of the fastest peer, whatever its accuracy, for a title.
+
+    ``letter`` names the size. The peer is taken at the largest size where one finished.
+    """
+    known = list(entries)
+    ours = {e.size: e for e in known if e.method == OURS and e.seconds is not None}
+    done = [e for e in known if e.method != OURS and e.seconds is not None and e.size in ours]
+    if not ours:
+        return "ours did not finish"
+    last = ours[max(ours)]
+    said = f"ours takes {number(_seconds(last))} s at {letter} = {last.size:g}"
+    if not done:
+        return f"{said}, no peer finished"
+    size = max(e.size for e in done)
+    peer = min((e for e in done if e.size == size), key=_seconds)
+    said += f", the fastest peer {number(_seconds(peer) / _seconds(ours[size]))} times that"
+    if size < last.size:
+        said += f" at {size:g} and none finished at {last.size:g}"
+    return said if peer.error is None else f"{said} (error {peer.error:.0e})"

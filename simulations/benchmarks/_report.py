@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from simulations.benchmarks._comparison import OURS, Comparison, number
-from simulations.benchmarks._measure import gemm_rate, read_rate, version
+from simulations.benchmarks._measure import gemm_rate, one_thread, read_rate, version
 
 COLUMNS = ("method", "version", "seconds", "times ours", "error", "note")
 SMALLEST = 1e-17  # errors below are drawn here
@@ -32,7 +33,7 @@ arithmetic alone takes on this machine. Timings move by tens of percent from run
 def rows(comparison: Comparison) -> list[tuple[float, tuple[str, ...]]]:
     """Size and cells of each line of the table, floors included, sizes rising."""
     order = {method: rank for rank, method in enumerate(comparison.methods)}
-    found = []
+    found: list[tuple[float, tuple[str, ...]]] = []
     for size in comparison.sizes:
         entries = [entry for entry in comparison.entries if entry.size == size]
         # a reader looks along one method from coarse to fine
@@ -179,3 +180,12 @@ def write_report(comparisons: Iterable[Comparison], folder: Path) -> Path:
     page = folder / "benchmarks.md"
     page.write_text("\n".join(parts))
     return page
+
+
+def print_tables(compare: Callable[..., list[Comparison]]) -> None:
+    """Run one module's comparison on one thread and print its tables; ``--quick`` is read from the command line."""
+    from simulations._progress import Progress
+
+    with one_thread(), Progress("measuring") as progress:
+        found = compare("--quick" in sys.argv[1:], progress.draw)
+    print("\n\n".join(table(comparison) for comparison in found))

@@ -1,30 +1,26 @@
-"""Collapse metrics of a module against the usual per-sample program, and what a monitor costs a training.
+"""Collapse metrics of a PyTorch module against the usual loop over samples, and what a monitor costs a training.
 
-The usual program loops over the samples twice, for class sums and for one d x d outer product each, in single
-precision, and takes a pseudo-inverse (the algorithm of the script of zhu2021geometric, written anew). It runs on one
-part in 25 of the samples, its seconds scaled up; its NC1 and ours on that part are compared with least squares in
-double precision. All in one process, on the same batches through the same module. Peaks are of the arrays that Python
-allocates beyond the data, the tensors of one batch not counted, with no features kept between the passes; the default
-keeps up to 64 MiB. The second table trains a perceptron on scikit-learn's digits under a monitor at its default, whose
-share is its seconds over the seconds of the training without it.
-Run as ``OPENBLAS_NUM_THREADS=1 python -m simulations.benchmarks.bridge_collapse [--quick]``; PyTorch is set to one
-thread, and threads of NumPy that wait for each other cost more than they bring.
+The usual program hears the features through a hook and loops over the samples twice, for class sums and for one d x d
+outer product each, in single precision, and takes a pseudo-inverse (zhu2021geometric's algorithm, written anew).
+Run as ``python -m simulations.benchmarks.bridge_collapse [--quick]``.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from simulations._torch import import_torch
+from simulations.benchmarks._comparison import OURS, Comparison, Entry, against, walk
+from simulations.benchmarks._measure import gemm_rate, read_rate, timed, timed_for, version
+from simulations.benchmarks._peers_collapse import exact_nc1
+from simulations.benchmarks._report import print_tables
+from simulations.benchmarks.collapse_metrics import CLASSES, DIMENSION, features
 
-PART, LEAST = 25, 1000  # of the samples for the usual program
+BATCH = 500
+USUAL = "hook and loop over samples, float32, pinv"
 
 
 def usual_nc1(module: Any, batches: list[tuple[Any, Any]], K: int) -> float:
@@ -38,19 +34,19 @@ def usual_nc1(module: Any, batches: list[tuple[Any, Any]], K: int) -> float:
     with torch.no_grad():
         for inputs, labels in batches:
             module(inputs)
-            features = heard.pop()
+            found = heard.pop()
             for i in range(len(labels)):
                 k = labels[i].item()
-                sums[k] += features[i]
-                total += features[i]
+                sums[k] += found[i]
+                total += found[i]
                 counts[k] += 1
         N = sum(counts)
         means, centre = sums / torch.tensor(counts)[:, None], total / N
         for inputs, labels in batches:
             module(inputs)
-            features = heard.pop()
+            found = heard.pop()
             for i in range(len(labels)):
-                deviation = features[i] - means[labels[i].item()]
+                deviation = found[i] - means[labels[i].item()]
                 within += torch.outer(deviation, deviation)
         between = (means - centre).T @ (means - centre) / K
         value = torch.trace(within / N @ torch.linalg.pinv(between)) / K
@@ -58,63 +54,81 @@ def usual_nc1(module: Any, batches: list[tuple[Any, Any]], K: int) -> float:
     return float(value)
 
 
-def collapse_rows(samples: tuple[int, ...] = (12_500, 50_000), seed: int = 0) -> list[dict[str, float]]:
-    """Return seconds, ratio and peak memory of both for 100 classes in 512 dimensions, and errors of NC1."""
-    return [_collapse_row(N, np.random.default_rng(seed)) for N in samples]
+def compare(quick: bool = False, callback: Callable[[str], None] | None = None) -> list[Comparison]:
+    """Metrics of a module over batches, and a training under a monitor.
+
+    Raises
+    ------
+    PreconditionError : PyTorch is not installed.
+    """
+    import_torch("this benchmark")
+    say = callback or (lambda line: None)
+    return [_metrics((1000, 3000) if quick else (2500, 25_000), say), _monitor(30 if quick else 200, say)]
 
 
-def _collapse_row(N: int, rng: np.random.Generator, K: int = 100, d: int = 512, size: int = 500) -> dict[str, float]:
+def _metrics(sizes: tuple[int, ...], say: Callable[[str], None], limit: float = 20.0) -> Comparison:
     torch = import_torch("this benchmark")
-    from simulations.benchmarks.collapse_metrics import reference_nc1
     from simulations.bridge import last_layer_features
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(d, K))
-    centres = rng.standard_normal((K, d)) / np.sqrt(d) * 5
-    y = np.arange(N) % K
-    X = np.empty((N, d), dtype=np.float32)
-    for i in range(0, N, size):
-        X[i : i + size] = centres[y[i : i + size]] + 0.1 * rng.standard_normal((size, d))
-    batches = [(torch.from_numpy(X[i : i + size]), torch.from_numpy(y[i : i + size])) for i in range(0, N, size)]
-    record, seconds = _timed(lambda: last_layer_features(module, batches), 3)
-    tracemalloc.start()
-    last_layer_features(module, batches, cache=0)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    few = batches[: max(N // PART, LEAST) // size]
-    small = len(few) * size
-    truth = reference_nc1(X[:small], y[:small], K)
-    ours = last_layer_features(module, few).metrics.nc1_zhu
-    usual, usual_seconds = _timed(lambda: usual_nc1(module, few, K), 1)
-    return {
-        "samples": N,
-        "seconds": seconds,
-        "usual_seconds": usual_seconds * N / small,
-        "times_faster": usual_seconds * N / small / seconds,
-        "peak_mib": peak / 2**20,
-        "nc1": record.metrics.nc1_zhu,
-        "relative_error": abs(ours / truth - 1),
-        "usual_relative_error": abs(usual / truth - 1),
-    }
+        module = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(DIMENSION, CLASSES))
+    entries, floor, truth, loaders = [], {}, {}, {}
+    torch_version = str(version("torch"))
+    for N in sizes:
+        say(f"ours, {N} samples")
+        X, y = features(N)
+        loaders[N] = batches = [
+            (torch.from_numpy(X[i : i + BATCH]), torch.from_numpy(y[i : i + BATCH])) for i in range(0, N, BATCH)
+        ]
+        truth[N] = exact_nc1(X, y, CLASSES)
+        record, seconds = timed_for(lambda batches=batches: last_layer_features(module, batches), 1.0, 5)  # type: ignore[misc]
+        tracemalloc.start()
+        last_layer_features(module, batches, cache=0)
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+        entries.append(Entry(method=OURS, version=torch_version, size=N, seconds=seconds,
+                             error=abs(record.metrics.nc1_zhu / truth[N] - 1),
+                             note=f"NC1-NC4; peak of arrays {peak:.1f} MiB with no features kept"))  # fmt: skip
+        floor[float(N)] = 2 * N * DIMENSION * (CLASSES - 1) / gemm_rate() + 2 * X.nbytes / read_rate()
+
+    def at(N: float) -> Entry:
+        say(f"{USUAL}, {N:g} samples")
+        value, seconds = timed(lambda: usual_nc1(module, loaders[int(N)], CLASSES))
+        return Entry(method=USUAL, version=torch_version, size=N, seconds=seconds, error=abs(value / truth[int(N)] - 1))
+
+    entries += walk(USUAL, torch_version, sizes, at, limit)
+    return Comparison(
+        name="bridge_collapse", claim=f"Collapse metrics of a module over batches: {against(entries, 'N')}",
+        entries=tuple(entries), floor=floor, size_label="samples N",
+        error_label="|NC1 / NC1 in extended precision − 1|",
+        floor_label="two reads of the float32 features and one float64 product with a basis of the class means.",
+        settings=f"{DIMENSION} dimensions, {CLASSES} classes, batches of {BATCH} in memory; one thread, seed 0.",
+    )  # fmt: skip
 
 
-def monitor_rows(epochs: int = 200, seed: int = 0) -> list[dict[str, float]]:
-    """Return what the monitor cost two trainings on digits, by its own clock."""
-    rows = []
+def _monitor(epochs: int, say: Callable[[str], None], seed: int = 0) -> Comparison:
+    entries = []
+    shares = []
     for batch in (32, 128):
+        say(f"training under a monitor, batches of {batch}")
         monitor = _watched_training(epochs, batch, seed)
-        rows.append(
-            {
-                "batch": batch,
-                "epochs": epochs,
-                "training_seconds": monitor.training_seconds,
-                "looks": len(monitor.records),
-                "seconds_per_look": monitor.seconds / len(monitor.records),
-                "share": monitor.seconds / monitor.training_seconds,
-            }
-        )
-    return rows
+        alone, looks = monitor.training_seconds, len(monitor.records)
+        shares.append(monitor.seconds / alone)
+        note = f"{looks} looks of {monitor.seconds / looks:.4f} s, {shares[-1]:.1%} of the training"
+        entries += [
+            Entry(method=OURS, version=str(version("torch")), size=batch, seconds=alone + monitor.seconds, error=None,
+                  note=note),
+            Entry(method="the same training without a monitor", version=str(version("torch")), size=batch,
+                  seconds=alone, error=None),
+        ]  # fmt: skip
+    return Comparison(
+        name="collapse_monitor",
+        claim=f"A collapse monitor at its default adds at most {max(shares):.1%} to a training on digits",
+        entries=tuple(entries), size_label="samples per batch", error_label="none: both train the same network",
+        settings=f"perceptron 64-256-256-10 on the digits of scikit-learn, {epochs} epochs of SGD, the monitor's own "
+        f"clock; one thread, float32, seed {seed}.",
+    )  # fmt: skip
 
 
 def _watched_training(epochs: int, batch: int, seed: int) -> Any:
@@ -144,36 +158,9 @@ def _watched_training(epochs: int, batch: int, seed: int) -> Any:
     return monitor
 
 
-def _timed(call: Callable[[], Any], repeats: int) -> tuple[Any, float]:
-    """Return the value and the least wall time."""
-    best = np.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        value = call()
-        best = min(best, time.perf_counter() - start)
-    return value, best
-
-
 def main() -> None:
     """Print both tables."""
-    torch = import_torch("this benchmark")
-    quick, threads = "--quick" in sys.argv[1:], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        print(f"{'samples':>9}{'ours s':>9}{'usual s':>9}{'ratio':>8}{'peak MiB':>10}{'our err':>10}{'usual err':>11}")
-        for row in collapse_rows((5_000, 10_000) if quick else (12_500, 50_000)):
-            print(
-                f"{row['samples']:9.0f}{row['seconds']:9.3f}{row['usual_seconds']:9.1f}{row['times_faster']:8.1f}"
-                f"{row['peak_mib']:10.1f}{row['relative_error']:10.1e}{row['usual_relative_error']:11.1e}"
-            )
-        print(f"\n{'batch':>9}{'epochs':>9}{'training s':>12}{'looks':>7}{'s per look':>12}{'share':>8}")
-        for row in monitor_rows(60 if quick else 200):
-            print(
-                f"{row['batch']:9.0f}{row['epochs']:9.0f}{row['training_seconds']:12.2f}{row['looks']:7.0f}"
-                f"{row['seconds_per_look']:12.4f}{row['share']:8.2%}"
-            )
-    finally:
-        torch.set_num_threads(threads)
+    print_tables(compare)
 
 
 if __name__ == "__main__":

@@ -1,99 +1,102 @@
-"""Collapse metrics against the usual program: one outer product per sample and a float32 pseudo-inverse.
+"""Collapse metrics against the programs in use: outer products per sample, a float32 pseudo-inverse, truncated SVD.
 
-Both run on the same features in the same process; the third column of numbers is their ratio, and beside it
-stand the relative errors of NC1 against least squares in double precision. Run as
-``python -m simulations.benchmarks.collapse_metrics``.
+Ours computes NC1-NC4 in all its variants in the time given; the peers compute one NC1.
+Run as ``python -m simulations.benchmarks.collapse_metrics [--quick]``.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from simulations.benchmarks import _peers_collapse as peers
+from simulations.benchmarks._comparison import OURS, Comparison, Entry, against, not_installed, walk
+from simulations.benchmarks._measure import gemm_rate, read_rate, timed, timed_for, version
+from simulations.benchmarks._report import print_tables
 from theory.collapse import collapse_metrics
 
-# name, samples, dimension, classes, contraction of half of the class means towards their centroid
-CASES = (
-    ("10 classes", 4_000, 512, 10, 1.0),
-    ("10 classes, half of them nearly merged", 4_000, 512, 10, 1e-3),
-    ("100 classes", 20_000, 512, 100, 1.0),
+DIMENSION, CLASSES, NOISE = 512, 100, 1e-3
+
+Program = Callable[[np.ndarray, np.ndarray, int], float]
+PEERS: tuple[tuple[str, tuple[str, ...], Program], ...] = (  # method, packages, program
+    ("loop over samples, NumPy float32, pinv", ("numpy", "scipy"), peers.loop_numpy),
+    ("loop over samples, PyTorch float32, pinv", ("torch",), peers.loop_torch),
+    ("one product, NumPy float32, svds", ("numpy", "scipy"), peers.product_svds),
+    ("one product, NumPy float64, pinv", ("numpy",), peers.product_double),
 )
 
 
-def usual_nc1(X: np.ndarray, y: np.ndarray, K: int) -> float:
-    """Return Tr(Sw pinv(Sb))/K from float32 d x d covariances, summed sample by sample."""
-    from scipy.linalg import pinv
-
-    means = np.stack([X[y == k].mean(axis=0) for k in range(K)])
-    centre = X.mean(axis=0)
-    within = np.zeros((X.shape[1],) * 2, dtype=np.float32)
-    for row, label in zip(X, y, strict=True):
-        deviation = row - means[label]
-        within += np.outer(deviation, deviation)
-    between = sum(np.outer(mean - centre, mean - centre) for mean in means) / K
-    return float(np.trace(within / np.float32(len(X)) @ pinv(between)) / K)
-
-
-def reference_nc1(X: np.ndarray, y: np.ndarray, K: int) -> float:
-    """Return the same number by least squares in double precision, no inverse formed."""
-    doubles = X.astype(np.float64)
-    means = np.stack([doubles[y == k].mean(axis=0) for k in range(K)])
-    centred = means - doubles.mean(axis=0)
-    weights = np.linalg.lstsq(centred.T, (doubles - means[y]).T, rcond=1e-12)[0]
-    return float((weights**2).sum() / len(X))
-
-
-def run(seed: int = 0) -> list[dict[str, float | str]]:
-    """Return one record per case: seconds of both, their ratio, and both relative errors of NC1."""
-    return [_case(*case, rng=np.random.default_rng(seed)) for case in CASES]
-
-
-def _case(
-    name: str, N: int, d: int, K: int, factor: float, *, rng: np.random.Generator
-) -> dict[str, float | str]:
+def features(
+    N: int, factor: float = 1.0, *, d: int = DIMENSION, K: int = CLASSES, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, d) float32 features and labels; half of the random class means are contracted to their centroid."""
+    rng = np.random.default_rng(seed)
     means = rng.standard_normal((K, d)) / np.sqrt(d) * 5
     half = means[K // 2 :]
     half += (factor - 1) * (half - half.mean(axis=0))
     y = np.arange(N) % K
-    X = (means[y] + 1e-3 * rng.standard_normal((N, d))).astype(np.float32)
-    W, b = rng.standard_normal((K, d)), np.zeros(K)
-    truth = reference_nc1(X, y, K)
-    ours, seconds = _timed(lambda: collapse_metrics(X, y, W, b).nc1_zhu, 3)
-    usual, usual_seconds = _timed(lambda: usual_nc1(X, y, K), 1)
-    return {
-        "case": name,
-        "samples": N,
-        "dimension": d,
-        "classes": K,
-        "seconds": seconds,
-        "usual_seconds": usual_seconds,
-        "times_faster": usual_seconds / seconds,
-        "nc1": truth,
-        "relative_error": abs(ours / truth - 1),
-        "usual_relative_error": abs(usual / truth - 1),
-    }
+    X = np.empty((N, d), dtype=np.float32)
+    for i in range(0, N, 5000):
+        X[i : i + 5000] = means[y[i : i + 5000]] + NOISE * rng.standard_normal((len(y[i : i + 5000]), d))
+    return X, y
 
 
-def _timed(call: Callable[[], float], repeats: int) -> tuple[float, float]:
-    """Return the value and the least wall time."""
-    best = np.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        value = call()
-        best = min(best, time.perf_counter() - start)
-    return value, best
+def compare(quick: bool = False, callback: Callable[[str], None] | None = None) -> list[Comparison]:
+    """Class means that lie apart, and half of them nearly merged, as minority collapse leaves them."""
+    limit, say = (2.0 if quick else 20.0), callback or (lambda line: None)
+    sizes = (1000, 3000) if quick else (2000, 10_000, 50_000)
+    merged = (1000, 3000) if quick else (2000, 10_000)
+    return [
+        _comparison("collapse_metrics", "Class means apart", sizes, 1.0, limit, say),
+        _comparison("collapse_metrics_merged", "Half the class means nearly merged", merged, 1e-3, limit, say),
+    ]
+
+
+def _comparison(
+    name: str, what: str, sizes: tuple[int, ...], factor: float, limit: float, say: Callable[[str], None]
+) -> Comparison:
+    W, b = np.random.default_rng(1).standard_normal((CLASSES, DIMENSION)), np.zeros(CLASSES)
+    data = {N: features(N, factor) for N in sizes}
+    truth: dict[float, float] = {}
+    floor: dict[float, float] = {}
+    entries: list[Entry] = []
+    for N, (X, y) in data.items():
+        say(f"NC1 in extended precision, {N} samples")
+        truth[N] = peers.exact_nc1(X, y, CLASSES)
+        say(f"ours, {N} samples")
+        record, seconds = timed_for(lambda X=X, y=y: collapse_metrics(X, y, W, b), 1.0, 5)  # type: ignore[misc]
+        note, error = f"NC1-NC4, NC1 = {record.nc1_zhu:.6g}", abs(record.nc1_zhu / truth[N] - 1)
+        installed = str(version("numpy", "scipy"))
+        entries.append(Entry(method=OURS, version=installed, size=N, seconds=seconds, error=error, note=note))
+        floor[N] = 2 * N * DIMENSION * (CLASSES - 1) / gemm_rate() + 2 * X.nbytes / read_rate()
+    for method, packages, program in PEERS:
+        found = version(*packages)
+        if found is None:
+            entries.append(not_installed(method, ", ".join(packages), sizes[0]))
+            continue
+
+        def at(N: float, method: str = method, found: str = found, program: Program = program) -> Entry:
+            say(f"{method}, {N:g} samples")
+            nc1, seconds = timed(lambda: program(*data[int(N)], CLASSES))
+            error, note = abs(nc1 / truth[N] - 1), f"NC1 = {nc1:.6g}"
+            return Entry(method=method, version=found, size=N, seconds=seconds, error=error, note=note)
+
+        entries += walk(method, found, sizes, at, limit)
+    single = [e.error for e in entries if "float32" in e.method and e.error is not None]
+    worst = f"; NC1 of the float32 programs is off by up to {max(single):.1g} of its value" if single else ""
+    return Comparison(
+        name=name, claim=f"{what}: {against(entries, 'N')}{worst}", entries=tuple(entries), floor=floor,
+        size_label="samples N", error_label="|NC1 / NC1 in extended precision − 1|",
+        floor_label="two reads of the float32 features and one float64 product with a basis of the class means.",
+        settings=f"{DIMENSION} dimensions, {CLASSES} classes, float32 features of noise {NOISE:g}, half of the class "
+        f"means brought together by a factor {factor:g}; seed 0, one thread, {limit:g} s for a peer at a size.",
+    )  # fmt: skip
 
 
 def main() -> None:
-    """Print a table."""
-    print(f"{'':40}{'ours s':>9}{'usual s':>9}{'ratio':>8}{'NC1':>11}{'our error':>11}{'usual error':>13}")
-    for row in run():
-        print(
-            f"{row['case']:40}{row['seconds']:9.3f}{row['usual_seconds']:9.3f}{row['times_faster']:8.1f}"
-            f"{row['nc1']:11.3g}{row['relative_error']:11.1e}{row['usual_relative_error']:13.1e}"
-        )
+    """Print both tables."""
+    print_tables(compare)
 
 
 if __name__ == "__main__":

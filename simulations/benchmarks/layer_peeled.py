@@ -1,111 +1,151 @@
-"""Certified layer-peeled solutions: against the semidefinite program, and against the linear algebra they need.
+"""Certified layer-peeled solutions against the semidefinite program in cvxpy and against descent on W and H.
 
-The semidefinite program (cvxpy with Clarabel) is timed with our certification of its answer, which is part of
-``solve``. For many distinct counts the floor is what the solver's own full-size SVDs and matrix products cost when
-measured alone; its ratio is the share of our time that this linear algebra takes.
-
-Run as ``python -m simulations.benchmarks.layer_peeled [--quick]``; ``--quick`` leaves out the semidefinite program
-at K = 60: 14 s a time, or minutes where its tolerance of 1e-12 is out of reach. On a machine that is busy otherwise
-set OPENBLAS_NUM_THREADS=1: threads that wait for each other cost more than they bring.
+Run as ``python -m simulations.benchmarks.layer_peeled [--quick]``.
 """
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 
-from theory.peeled import LayerPeeledModel, phase_curve, solve
+from simulations.benchmarks._comparison import OURS, Comparison, Entry, against, not_installed, walk
+from simulations.benchmarks._measure import gemm_rate, timed, timed_for, version
+from simulations.benchmarks._peers_peeled import PeerRun, descent, objective, semidefinite
+from simulations.benchmarks._report import print_tables
+from theory.peeled import LayerPeeledModel, solve
 from theory.peeled._step import Pair, StepSystem
 
+E_W, E_H = 1.0, 20.0
 PRODUCTS = 8  # matrix products of size G in one step of conjugate gradients
+SVD_FLOPS = 22  # times n^3, with both sets of vectors
+MEMORY = 60  # classes; Clarabel's factor of the 2K x 2K cone needs gigabytes beyond
+DESCENTS = (("SGD", "sgd", 300), ("SGD", "sgd", 3000), ("Adam", "adam", 3000))
 
-Row = dict[str, float | str]
-T = TypeVar("T")
+Lower = dict[float, float]
+Counts = Callable[[int], np.ndarray]
+
+
+def two_groups(K: int) -> np.ndarray:
+    """(K,) half of the classes with 150 samples, half with 30."""
+    return np.repeat([150, 30], K // 2)
 
 
 def distinct_counts(K: int) -> np.ndarray:
-    """(K,) all-distinct, falling geometrically from about 1000."""
-    return np.round(1000 * 0.9 ** np.arange(K)) + np.arange(K)[::-1]
+    """(K,) all-distinct counts, falling about geometrically to 10."""
+    return np.round(np.geomspace(1000, 10, K)) + np.arange(K)[::-1]
 
 
-def imagenet_lt_like() -> np.ndarray:
-    """(1000,) counts from 1280 to 5 with a heavy tail, 324 of them distinct."""
-    return np.round(1280 * np.exp(-np.log(256) * (np.arange(1000) / 999) ** 0.55))
+def compare(quick: bool = False, callback: Callable[[str], None] | None = None) -> list[Comparison]:
+    """Two groups of classes, and counts that are all distinct."""
+    limit, say = (2.0 if quick else 15.0), callback or (lambda line: None)
+    pairs, others = ((10, 20), (10, 20)) if quick else ((10, 30, 100, 300, 1000), (10, 30, 100, 300))
+    settings = (
+        f"E_W = {E_W:g}, E_H = {E_H:g}; one thread, float64, seed 0; a peer gets {limit:g} s at a size. The solvers of "
+        "cvxpy run at their default tolerances, compilation included; descent uses full gradients and one feature per "
+        "class, and the best step size of those tried at K = 10 and 100 (in its favour), a tenth of it after one third "
+        "of the steps and a hundredth after two."
+    )
+    shared = {
+        "size_label": "classes K",
+        "error_label": "(objective − certified lower bound) / lower bound",
+        "settings": settings,
+    }
+    ours, lower, floor = _ours(two_groups, pairs, say, _sorting)
+    entries = (*ours, *_peers(two_groups, pairs, lower, limit, say))
+    first = Comparison(
+        name="layer_peeled_two_groups", claim=f"Two groups of classes: {against(entries, 'K')}",
+        entries=entries, floor=floor,
+        floor_label="one sort of the K counts into groups, measured; all else is on 2 groups.", **shared,
+    )  # fmt: skip
+    ours, lower, floor = _ours(distinct_counts, others, say, _linear_algebra)
+    entries = (*ours, *_peers(distinct_counts, others, lower, limit, say))
+    second = Comparison(
+        name="layer_peeled_distinct", claim=f"All class counts distinct: {against(entries, 'K')}",
+        entries=entries, floor=floor,
+        floor_label=f"our solver's own SVDs ({SVD_FLOPS} K^3 each) and products (2 K^3), counted, at the rate of a "
+        "matrix product.", **shared,
+    )  # fmt: skip
+    return [first, second]
 
 
-def eight_thousand() -> np.ndarray:
-    """(8000,) counts of 400 distinct values, about 4400 to 5, 20 classes each."""
-    return np.repeat(np.round(np.geomspace(4000, 5, 400)) + np.arange(400)[::-1], 20)
+def _model(counts: np.ndarray) -> LayerPeeledModel:
+    return LayerPeeledModel(counts=counts, E_W=E_W, E_H=E_H)
 
 
-def run(quick: bool = False) -> list[Row]:
-    """Return one record per case: seconds, certified relative gap, and what they are compared with."""
-    return list(_rows(quick))
+def _ours(
+    counts: Counts, sizes: tuple[int, ...], say: Callable[[str], None], floor: Callable[[np.ndarray], float]
+) -> tuple[list[Entry], Lower, Lower]:
+    """Entries, certified lower bounds and floors by size."""
+    entries: list[Entry] = []
+    lower: Lower = {}
+    floors: Lower = {}
+    ours = str(version("numpy", "scipy"))
+    for K in sizes:
+        say(f"ours, K = {K}")
+        model = _model(counts(K))
+        solution, seconds = timed_for(lambda model=model: solve(model))  # type: ignore[misc]
+        certificate = solution.certificate
+        lower[K], floors[K] = certificate.lower, floor(counts(K))
+        note = f"{solution.method}, rank {solution.rank}"
+        entries.append(Entry(method=OURS, version=ours, size=K, seconds=seconds,
+                             error=certificate.gap / certificate.lower, note=note))  # fmt: skip
+    return entries, lower, floors
 
 
-def _rows(quick: bool) -> Iterator[Row]:
-    yield _against_sdp("K=20, all distinct", distinct_counts(20), repeats=2)
-    yield _against_sdp("K=60, two groups, R=10", np.repeat([100, 10], 30), repeats=0 if quick else 1)
-    yield _against_sdp("K=60, all distinct", distinct_counts(60), repeats=0 if quick else 1)
-    yield _alone("K=10^6, two groups, E_W E_H=5", np.repeat([100, 10], 500_000), 5)
-    yield _alone("K=10^6, two groups, E_W E_H=400", np.repeat([100, 10], 500_000), 400)
-    yield _curve()
-    for E_H in (5, 50, 200):
-        yield _against_floor(f"ImageNet-LT-like, E_W E_H={E_H}", imagenet_lt_like(), E_H)
-    yield _against_floor("K=8000, 400 distinct", eight_thousand(), 5)
-
-
-def _against_sdp(name: str, counts: np.ndarray, repeats: int) -> Row:
-    model = LayerPeeledModel(counts=counts, E_W=1, E_H=5)
-    ours, seconds = _timed(lambda: solve(model), 20)
-    row: Row = {"case": name, "seconds": seconds, "relative_gap": ours.relative_gap, "method": ours.method}
-    if repeats:
+def _peers(
+    counts: Counts, sizes: tuple[int, ...], lower: Lower, limit: float, say: Callable[[str], None]
+) -> Iterator[Entry]:
+    for solver, package in (("CLARABEL", "clarabel"), ("SCS", "scs")):
+        method, installed = f"cvxpy, {'Clarabel' if solver == 'CLARABEL' else solver}", version("cvxpy", package)
+        if installed is None:
+            yield not_installed(method, f"cvxpy, {package}", sizes[0])
+            continue
         import cvxpy  # noqa: F401  # its import is not part of the time
 
-        reference, reference_seconds = _timed(lambda: solve(model, method="sdp"), repeats)
-        row |= {
-            "reference": "semidefinite program",
-            "reference_seconds": reference_seconds,
-            "times_faster": reference_seconds / seconds,
-            "reference_relative_gap": reference.relative_gap,
-        }
-    return row
+        within = [K for K in sizes if solver != "CLARABEL" or K <= MEMORY]
+        run = partial(semidefinite, solver=solver, limit=limit)
+        yield from walk(method, installed, within, _entry(method, installed, counts, lower, run, say), limit)
+    for name, optimiser, steps in DESCENTS:
+        method, installed = f"{name} on W and H, {steps} steps", version("torch")
+        if installed is None:
+            yield not_installed(method, "torch", sizes[0])
+            continue
+        step = partial(descent, optimiser=optimiser, steps=steps, limit=limit)
+        yield from walk(method, installed, sizes, _entry(method, installed, counts, lower, step, say), limit)
 
 
-def _alone(name: str, counts: np.ndarray, E_H: float) -> Row:
-    model = LayerPeeledModel(counts=counts, E_W=1, E_H=E_H)
-    ours, seconds = _timed(lambda: solve(model), 10)
-    return {"case": name, "seconds": seconds, "relative_gap": ours.relative_gap, "method": ours.method}
+def _entry(
+    method: str, installed: str, counts: Counts, lower: Lower, run: Callable[..., PeerRun], say: Callable[[str], None]
+) -> Callable[[float], Entry]:
+    def at(K: float) -> Entry:
+        say(f"{method}, K = {K:g}")
+        sample = counts(int(K))
+        found = run(_model(sample))
+        excess = None if found.logits is None else objective(found.logits, sample) / lower[K] - 1
+        note = found.said
+        if excess is not None and excess < -1e-12:
+            note += "; BELOW our lower bound: a certificate is wrong"
+        error = None if excess is None else abs(excess)
+        if not found.finished:
+            note += f" when {found.seconds:.0f} s had passed"
+        return Entry(method=method, version=installed, size=K, error=error, note=note,
+                     seconds=found.seconds if found.finished else None)  # fmt: skip
+
+    return at
 
 
-def _curve() -> Row:
-    ratios = np.geomspace(1, 1000, 1000)
-    curve, seconds = _timed(lambda: phase_curve(majority=5, minority=5, E_W=1, E_H=5, ratios=ratios), 3)
-    return {"case": f"phase curve, {len(curve.cos_minority)} points", "seconds": seconds, "method": "curve"}
+def _sorting(counts: np.ndarray) -> float:
+    return timed(lambda: np.unique(counts, return_inverse=True), 20)[1]
 
 
-def _against_floor(name: str, counts: np.ndarray, E_H: float) -> Row:
-    model = LayerPeeledModel(counts=counts, E_W=1, E_H=E_H)
-    G = len(np.unique(counts))
-    repeats = 2
-    with _counted(G) as work:
-        ours, seconds = _timed(lambda: solve(model, rtol=1e-6), repeats)
-    svds, products = work.svds // repeats, PRODUCTS * work.cg_steps // repeats
-    A, B = np.random.default_rng(0).standard_normal((2, G, G))
-    svd, product = _timed(lambda: np.linalg.svd(A), 5)[1], _timed(lambda: A @ B, 20)[1]
-    floor = svds * svd + products * product
-    return {
-        "case": name, "seconds": seconds, "relative_gap": ours.relative_gap, "method": ours.method,
-        "groups": G, "svds": svds, "products": products, "svd_seconds": svd, "product_seconds": product,
-        "reference": f"{svds} SVDs, {products} products of size {G}",
-        "reference_seconds": floor, "times_faster": floor / seconds,
-    }  # fmt: skip
+def _linear_algebra(counts: np.ndarray) -> float:
+    with _counted(len(counts)) as work:
+        solve(_model(counts))
+    return (SVD_FLOPS * work.svds + 2 * PRODUCTS * work.cg_steps) * len(counts) ** 3 / gemm_rate()
 
 
 @dataclass
@@ -135,29 +175,9 @@ def _counted(size: int) -> Iterator[_Work]:
         np.linalg.svd, StepSystem.solve = svd, step  # type: ignore[method-assign]
 
 
-def _timed(call: Callable[[], T], repeats: int) -> tuple[T, float]:
-    """Return the value and the least wall time."""
-    best = np.inf
-    for _ in range(repeats):
-        began = time.perf_counter()
-        value = call()
-        best = min(best, time.perf_counter() - began)
-    return value, best
-
-
 def main() -> None:
-    """Print a table."""
-    head = f"{'':32}{'ours s':>9}{'rel. gap':>10}  {'method':<12}{'compared with':<40}"
-    print(head + f"{'its s':>9}{'ratio':>9}{'its gap':>10}")
-    for row in _rows(quick="--quick" in sys.argv[1:]):
-        line = f"{row['case']:32}{row['seconds']:9.4f}" + _number(row, "relative_gap", 10, ".1e")
-        line += f"  {row['method']:<12}{row.get('reference', ''):<40}" + _number(row, "reference_seconds", 9, ".4f")
-        line += _number(row, "times_faster", 9, ".2f") + _number(row, "reference_relative_gap", 10, ".1e")
-        print(line, flush=True)
-
-
-def _number(row: Row, key: str, width: int, form: str) -> str:
-    return format(format(row[key], form) if key in row else "", f">{width}")
+    """Print both tables."""
+    print_tables(compare)
 
 
 if __name__ == "__main__":
