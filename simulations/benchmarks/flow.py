@@ -1,234 +1,226 @@
-"""Gradient flow: evaluations, error and time against SciPy's DOP853, and diffrax where it is installed.
+"""Gradient flows at equal trajectory error, against SciPy's ``solve_ivp``, torchdiffeq and diffrax.
 
-An error is the largest difference in the parameters at the end, from a reference at a much tighter tolerance: our own
-at 1e-12 through kinks, DOP853 at 1e-13 where the network is smooth. The peers get a limit of seconds; ``-`` says that
-they did not finish, and the evaluations are those spent. They have no clock but t: there is nothing to compare the
-late phase with, which is given alone with its clock error and the margin's distance to its limit.
-
-Run as ``python -m simulations.benchmarks.flow [--quick]``; ``--quick`` leaves out the wide network and shortens the
-limit from 60 to 5 seconds.
+ReLU networks whose units slide along their kinks, by samples and by width; a deep linear network, which is smooth, so
+that nothing is gained by locating events; and the late phase, where t itself overflows. Run as
+``python -m simulations.benchmarks --only flow [--quick]``.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from math import exp, log
 
 import numpy as np
-from scipy.integrate import DOP853
 
-from theory._errors import NotConverged
-from theory.flow import fully_connected, integrate
-from theory.flow.limit import limit_direction
-from theory.flow.losses import as_loss
-from theory.flow.networks import deep_linear
+from simulations.benchmarks._comparison import NOT_TRIED, OURS, Comparison, Entry, not_installed, number, walk
+from simulations.benchmarks._flow_peers import PEERS, Peer, our_entry_version, ours
+from simulations.benchmarks._flow_problems import Problem, by_samples, by_width, linear
+from simulations.benchmarks._flow_reference import SHARPNESS, independent, reference
+from simulations.benchmarks._flow_walk import TARGETS, entries, reached, walk_tolerances
+from simulations.benchmarks._measure import gemm_rate, one_thread
+from simulations.benchmarks._report import table
 
-Row = dict[str, float | str]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A network, its data, a loss, a start and an end in t."""
-
-    name: str
-    network: Any
-    X: np.ndarray
-    y: np.ndarray
-    loss: str
-    theta: np.ndarray
-    T: float
-
-    @property
-    def smooth(self) -> bool:
-        """Whether no unit has a kink."""
-        return not self.network.activation.has_kink
-
-    def field(self, t: float, theta: np.ndarray) -> np.ndarray:
-        """``-grad Loss`` with the slopes of the signs."""
-        at = self.network.forward(theta, self.X)
-        return self.network.gradient(at, as_loss(self.loss).slope(at.outputs, self.y))[0]
+Callback = Callable[[str], None]
+LIMIT = 2.0  # seconds of one solve of a peer, and at least
+MULTIPLE = 5.0  # times what ours needs for the smallest target
+LATE_RTOL = 1e-8
+LATE_PEERS = ("SciPy DOP853", "SciPy LSODA", "SciPy BDF", "SciPy Radau", "torchdiffeq dopri5", "diffrax Kvaerno5")
+ERROR = "largest error of a parameter at 17 times"
+FLOOR = (
+    "the field evaluations of ours to the smallest target it reached, 6 N P operations each, at the rate of a 1024 x "
+    "1024 double product on one thread."
+)
 
 
-def relu(N: int, loss: str, T: float, *, width: int = 10, d: int = 3, seed: int = 0) -> Problem:
-    """The reference problem: Gaussian inputs (N, d), random labels, two-layer ReLU."""
-    rng = np.random.default_rng(seed)
-    X, y = rng.standard_normal((N, d)), rng.choice([-1.0, 1.0], N)
-    network = fully_connected((d, width, 1))
-    theta = network.random_parameters(rng=rng, scale=0.5)
-    targets = y[:, None] if loss == "square" else y
-    return Problem(f"ReLU, width {width}, {N} samples, {loss}", network, X, targets, loss, theta, T)
-
-
-def smooth(kind: str, T: float) -> Problem:
-    """A quadratic or a deep linear network on 10 samples that it can separate, exponential loss."""
-    rng = np.random.default_rng(1)
-    X, teacher = rng.standard_normal((10, 3)), rng.standard_normal((3, 3))
-    if kind == "quadratic":
-        network, y = fully_connected((3, 8, 1), activation="quadratic"), np.sign(((X @ teacher) * X).sum(axis=1))
-    else:
-        network, y = deep_linear((3, 4, 4, 1)), np.sign(X @ teacher[0])
-    return Problem(f"{kind}, 10 samples", network, X, y, "exponential", network.random_parameters(rng=rng), T)
-
-
-def run(quick: bool = False) -> list[Row]:
-    """Return one record per case."""
-    return list(_rows(quick))
-
-
-def _rows(quick: bool) -> Iterator[Row]:
-    patience = 5.0 if quick else 60.0
-    for problem in (relu(8, "square", 3.0), relu(8, "exponential", 3.0)):
-        reference: Any = _ours(problem, 1e-12)[0]
-        for rtol in (1e-4, 1e-6, 1e-8):
-            yield from _early(problem, rtol, reference, patience)
-    for problem in (smooth("quadratic", 10.0), smooth("deep linear", 10.0)):
-        reference = _dop853(problem, 1e-13, np.inf)[0]
-        for rtol in (1e-6, 1e-8):
-            yield from _early(problem, rtol, reference, patience)
-    for N in (8, 20):
-        for end in (1e5, 1e8):
-            yield _late(relu(N, "exponential", np.inf), end, 300.0)
-    for kind in ("quadratic", "deep linear"):
-        yield _late(smooth(kind, np.inf), 1e8, 300.0)
+def compare(quick: bool = False, callback: Callback | None = None) -> list[Comparison]:
+    """Four comparisons; ``quick`` takes three at small sizes, half a second for a peer, one solver of each kind."""
+    tell = callback or (lambda text: None)
+    peers = tuple(p for p in PEERS if not quick or p.name.endswith(("DOP853", "Radau", "dopri5", "Tsit5")))
+    limit = 0.5 if quick else LIMIT
+    found = [
+        _equal_error(
+            "flow_samples", "ReLU flows by samples",
+            "samples N (two-layer ReLU, width 10, 3 inputs, exponential loss, t = 3)",
+            [by_samples(N) for N in ((5, 10) if quick else (5, 10, 20, 40, 80))], peers, limit, 10, tell,
+        ),
+        _equal_error(
+            "flow_smooth", "Smooth flows by width",
+            "width (three linear layers, 10 samples, 3 inputs, exponential loss, t = 10)",
+            [linear(width) for width in ((4, 8) if quick else (4, 8, 16, 32))], peers, limit, 8, tell,
+        ),
+        late((10.0, 100.0, 1e4) if quick else (10.0, 100.0, 500.0, 1e4, 1e6), peers, limit, tell),
+    ]  # fmt: skip
     if not quick:
-        yield _late(relu(100, "exponential", np.inf, width=200, d=20), 1e4, 300.0)
-
-
-def _early(problem: Problem, rtol: float, reference: np.ndarray, patience: float) -> Iterator[Row]:
-    """Ours, then each peer, at one tolerance, to t = T."""
-    theta, evaluations, seconds = _ours(problem, rtol)
-    base: Row = {"case": problem.name, "rtol": rtol}
-    yield base | {"solver": "ours", "evaluations": evaluations, "seconds": seconds, "error": _error(theta, reference)}
-    for name, solve in PEERS.items():
-        found = solve(problem, rtol, patience)
-        if found is None:  # not installed
-            continue
-        end, its_evaluations, its_seconds = found
-        yield base | {
-            "solver": name, "evaluations": its_evaluations, "seconds": its_seconds,
-            "error": np.nan if end is None else _error(end, reference),
-            "times_evaluations": its_evaluations / evaluations, "times_seconds": its_seconds / seconds,
-        }  # fmt: skip
-
-
-def _error(theta: np.ndarray, reference: np.ndarray) -> float:
-    return float(np.abs(theta - reference).max())
-
-
-def _ours(problem: Problem, rtol: float) -> tuple[np.ndarray, int, float]:
-    began = time.perf_counter()
-    flow = integrate(
-        problem.network, (problem.X, problem.y), problem.loss, problem.theta, until=problem.T, rtol=rtol,
-        atol=1e-4 * rtol, dense=False,
-    )  # fmt: skip
-    return flow.theta, flow.field_evaluations, time.perf_counter() - began
-
-
-def _dop853(problem: Problem, rtol: float, patience: float) -> tuple[np.ndarray | None, int, float]:
-    """SciPy's, in t, without events; None for its end where it does not finish in time."""
-    began = time.perf_counter()
-    solver = DOP853(problem.field, 0.0, problem.theta, problem.T, rtol=rtol, atol=1e-4 * rtol)
-    while solver.status == "running" and time.perf_counter() - began < patience:
-        solver.step()
-    end = solver.y if solver.status == "finished" else None
-    return end, solver.nfev, time.perf_counter() - began
-
-
-def _diffrax(
-    problem: Problem, rtol: float, patience: float, first: bool = False
-) -> tuple[np.ndarray | None, int, float] | None:
-    """Diffrax's Tsit5, 6 evaluations a step; ``first``: timed with its compilation. None: not installed, or kinks."""
-    if not problem.smooth:
-        return None
-    try:
-        diffrax, jax, jnp = (importlib.import_module(name) for name in ("diffrax", "jax", "jax.numpy"))
-    except ImportError:
-        return None
-    jax.config.update("jax_enable_x64", True)
-    solver, X, y = diffrax.Tsit5(), jnp.asarray(problem.X), jnp.asarray(problem.y)
-
-    def loss(theta: Any) -> Any:
-        a = X
-        views = [np.arange(problem.network.n_parameters)[cut] for cut in problem.network._cuts]
-        for place, (cut, layer) in enumerate(zip(views, problem.network.layers, strict=True)):
-            a = a @ theta[cut].reshape(layer.n_out, layer.n_in).T
-            if place + 1 < len(problem.network.layers):
-                a = a**problem.network.activation.power
-        return jnp.exp(-y * a[:, 0]).sum()
-
-    @jax.jit
-    def solve(theta: Any) -> Any:
-        return diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, theta, args: -jax.grad(loss)(theta)), solver, 0.0, problem.T, None, theta,
-            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=1e-4 * rtol), max_steps=10**6, throw=False,
+        by_widths = _equal_error(
+            "flow_width", "ReLU flows by width", "width (two-layer ReLU, 10 samples, 3 inputs, square loss, t = 3)",
+            [by_width(width) for width in (5, 10, 20, 40, 80)], peers, limit, 20, tell,
         )  # fmt: skip
-
-    start = jnp.asarray(problem.theta)
-    if not first:
-        solve(start).ys.block_until_ready()
-    began = time.perf_counter()
-    found = solve(start)
-    end = np.asarray(found.ys[-1])
-    return end, 6 * int(found.stats["num_steps"]), time.perf_counter() - began
+        found.insert(1, by_widths)
+    return found
 
 
-PEERS: dict[str, Callable[[Problem, float, float], tuple[np.ndarray | None, int, float] | None]] = {
-    "DOP853": _dop853,
-    "diffrax, compiled": _diffrax,
-    "diffrax, first call": partial(_diffrax, first=True),
-}
+def _equal_error(
+    name: str, what: str, size_label: str, problems: Iterable[Problem], peers: tuple[Peer, ...], limit: float,
+    confirmed_to: float, tell: Callback,
+) -> Comparison:  # fmt: skip
+    """Time to each target for ours and every peer; the reference is confirmed at sizes up to ``confirmed_to``."""
+    found: list[Entry] = []
+    floor: dict[float, float] = {}
+    gaps: dict[float, float] = {}
+    failed: dict[str, float] = {}  # peer -> size at which it reached no target
+    for problem in problems:
+        size = problem.size
+        tell(f"{name} at {size:g}: reference")
+        truth = reference(problem)
+        if size <= confirmed_to:
+            gaps[size] = float(np.abs(independent(problem) - truth).max())
+        mine = walk_tolerances(ours(problem, np.inf), truth)
+        found += entries(OURS, our_entry_version(), size, mine)
+        finest = next(best for target in sorted(TARGETS) if (best := reached(mine, target)) is not None)
+        floor[size] = finest.evaluations * problem.flops / gemm_rate()
+        for peer in peers:
+            tell(f"{name} at {size:g}: {peer.name}")
+            found += _peer(peer, problem, truth, max(limit, MULTIPLE * finest.seconds), failed)
+    settings = (
+        f"One thread, float64; atol = rtol / 100, rtol in decades from 1e-2; every method has a lean field of its own "
+        f"arrays, and SciPy's implicit ones the exact Jacobian. A solve of a peer is stopped after {limit:g} s, or "
+        f"{MULTIPLE:g} times what ours takes to 1e-7 if that is longer; diffrax, which cannot be stopped, after as "
+        f"many steps as take about as long on 10 x 10. A peer that reached no target is not tried at larger sizes. "
+        f"Gaussian data, seeds fixed as the first whose flow is unique. Reference: ours at rtol 1e-12; "
+        f"{_confirmation(gaps, any(p.kinked for p in problems))}"
+    )
+    return Comparison(name=name, claim=f"{what}: {verdict(found)}", size_label=size_label, error_label=ERROR,
+                      entries=tuple(found), floor=floor, floor_label=FLOOR, settings=settings)  # fmt: skip
 
 
-def _late(problem: Problem, end: float, patience: float) -> Row:
-    """To log(1/loss) = end, alone."""
-    began = time.perf_counter()
+def verdict(found: Iterable[Entry]) -> str:
+    """What the entries say of ours and of the peers, in half a sentence.
 
-    def watch(step: int, log_inverse_loss: float) -> None:
-        if time.perf_counter() - began > patience:
-            raise NotConverged(f"{patience:g} seconds are over")
+    For the smallest target that ours reached at every size: the fastest peer and its ratio, at the largest size where
+    a peer reached it too; or how far the best of the peers came.
+    """
+    done = [(e.seconds, e.error, e.size, e.method) for e in found if e.seconds is not None and e.error is not None]
+    mine, peers = [e for e in done if e[3] == OURS], [e for e in done if e[3] != OURS]
 
-    row: Row = {"case": f"{problem.name} to {end:.0e}", "solver": "ours", "rtol": 1e-8}
-    data = (problem.X, problem.y)
-    try:
-        flow = integrate(
-            problem.network, data, problem.loss, problem.theta, until=f"log-loss:{end}", dense=False, callback=watch
-        )
-    except NotConverged as error:
-        reached = getattr(error.partial, "log_inverse_loss", [np.nan])[-1]
-        return row | {"note": f"{error} at log(1/loss) = {reached:.3g}", "seconds": time.perf_counter() - began}
-    row |= {
-        "evaluations": flow.field_evaluations, "seconds": flow.seconds, "error": flow.clock_error, "steps": flow.steps,
-        "note": f"{flow.steps} steps, {len(flow.events)} events, drift {flow.conservation_drift:.0e}",
-    }  # fmt: skip
-    if flow.state.log_inverse_loss < 0.99 * end:
-        return row | {"note": f"{flow.status.value} {row['note']}"}
-    if problem.network.n_parameters < 1000:
-        limit = limit_direction(problem.network, *data, problem.loss, flow.theta, modes=flow.modes())
-        row["note"] = f"{row['note']}, margin {1 - flow.normalized_margins()[-1] / limit.margin:.0e} below its limit"
-        if limit.kind == "saddle":
-            row["note"] = f"{row['note']} (a saddle, which the flow passes)"
-    return row
+    def fastest(part: list[tuple[float, float, float, str]], at: float, goal: float) -> tuple[float, str] | None:
+        return min(((t, name) for t, error, size, name in part if size == at and error <= goal), default=None)
+
+    sizes = sorted({size for _, _, size, _ in mine})
+    common = [goal for goal in sorted(TARGETS) if all(fastest(mine, size, goal) for size in sizes)]
+    if not common:
+        return "ours reached no target at every size"
+    for size in reversed(sizes):
+        own, peer = fastest(mine, size, common[0]), fastest(peers, size, common[0])
+        if own is not None and peer is not None:
+            faster, times = peer[0] < own[0], max(own[0] / peer[0], peer[0] / own[0])
+            relation = f"{number(times)} times {'faster' if faster else 'slower'} than ours"
+            return f"to error {common[0]:.0e} at {size:g}, the fastest peer is {peer[1]}, {relation}"
+    best = min(((error, name, size) for _, error, size, name in peers), default=None)
+    reaching = "none came to an end" if best is None else f"{best[1]} came nearest, to {best[0]:.0e} at {best[2]:g}"
+    return f"ours reached error {common[0]:.0e} at every size; of the peers {reaching}"
+
+
+def _confirmation(gaps: dict[float, float], kinked: bool) -> str:
+    """Which independent method confirms the reference, and to what."""
+    by = f"Radau on softplus units of sharpness {SHARPNESS:.0e}" if kinked else "SciPy's Radau at rtol 1e-10"
+    at = ", ".join(f"{gap:.0e} at {size:g}" for size, gap in gaps.items())
+    return f"{by}, which shares no code with it and knows no events, differs by {at}."
+
+
+def _peer(peer: Peer, problem: Problem, truth: np.ndarray, limit: float, failed: dict[str, float]) -> list[Entry]:
+    """Entries of one peer at one size; one line where it is missing, none after the line that says it is not tried."""
+    if peer.version is None:
+        return [not_installed(peer.name, " and ".join(peer.packages), problem.size)]
+    if peer.name in failed:
+        at = failed[peer.name]
+        note = f"{NOT_TRIED}: at {at:g} it reached no target"
+        return [Entry(method=peer.name, version=peer.version, size=problem.size, seconds=None, error=None, note=note)]
+    solve, compilation = peer.prepare(problem, limit)
+    attempts = walk_tolerances(solve, truth)
+    if reached(attempts, max(TARGETS)) is None:
+        failed[peer.name] = problem.size
+    extra = f"; compiled before in {compilation:.1f} s" if compilation else ""
+    return entries(peer.name, peer.version, problem.size, attempts, extra=extra)
+
+
+def late(log_times: Iterable[float], peers: tuple[Peer, ...], limit: float, tell: Callback) -> Comparison:
+    """Where the flow of a deep linear network is at log t: peers have no clock but t, and e^710 is no float64."""
+    problem, sizes = linear(8), tuple(log_times)
+    truths: dict[float, np.ndarray] = {}
+    floor: dict[float, float] = {}
+    found: list[Entry] = []
+    for size in sizes:
+        tell(f"flow_late at {size:g}")
+        truth = ours(problem, np.inf, f"log-t:{size!r}")(1e-12).thetas
+        mine = ours(problem, np.inf, f"log-t:{size!r}")(LATE_RTOL)
+        assert truth is not None and mine.thetas is not None  # ours raises otherwise
+        truths[size], floor[size] = truth[-1], mine.evaluations * problem.flops / gemm_rate()
+        found.append(Entry(method=OURS, version=our_entry_version(), size=size, seconds=mine.seconds,
+                           error=_relative(mine.thetas[-1], truths[size]), note=f"rtol {LATE_RTOL:.0e}"))  # fmt: skip
+    for peer in peers:
+        if peer.name not in LATE_PEERS:
+            continue
+        tell(f"flow_late: {peer.name}")
+        if peer.version is None:
+            found.append(not_installed(peer.name, " and ".join(peer.packages), sizes[0]))
+            continue
+
+        def run(size: float, peer: Peer = peer) -> Entry:
+            return _late_peer(peer, problem, size, truths[size], limit)
+
+        found += walk(peer.name, peer.version, sizes, run, limit)
+    return Comparison(
+        name="flow_late", claim=_late_verdict(found),
+        size_label="log t (three linear layers of width 8, 10 samples, exponential loss)",
+        error_label="largest error of a parameter / ||theta||", entries=tuple(found), floor=floor,
+        floor_label="the field evaluations of ours, 6 N P operations each, without its Jacobians.",
+        settings=(
+            f"One thread, float64, rtol {LATE_RTOL:.0e}, atol a hundredth of it; a peer is stopped after {limit:g} s. "
+            f"Ours goes by log log(1/loss); at log t = 1e6, log(1/loss) is 1e6 up to its logarithm. Reference: ours at "
+            f"rtol 1e-12; a scalar flow with a closed form is tested to the same end."
+        ),
+    )  # fmt: skip
+
+
+def _late_peer(peer: Peer, problem: Problem, log_t: float, truth: np.ndarray, limit: float) -> Entry:
+    """One peer to t = e^log_t."""
+    version = peer.version or ""
+    if log_t > log(sys.float_info.max):
+        return Entry(method=peer.name, version=version, size=log_t, seconds=None, error=None,
+                     note=f"t is its only clock, and e^{log_t:g} is beyond float64")  # fmt: skip
+    solve, compilation = peer.prepare(replace(problem, times=np.array([0.0, exp(log_t)])), limit)
+    attempt = solve(LATE_RTOL)
+    note = f"rtol {LATE_RTOL:.0e}" if attempt.thetas is not None else attempt.note
+    note += f"; compiled before in {compilation:.1f} s" if compilation else ""
+    if attempt.thetas is None:
+        return Entry(method=peer.name, version=version, size=log_t, seconds=None, error=None, note=note)
+    error = _relative(attempt.thetas[-1], truth)
+    return Entry(method=peer.name, version=version, size=log_t, seconds=attempt.seconds, error=error, note=note)
+
+
+def _late_verdict(found: list[Entry]) -> str:
+    """How far each side came."""
+    ends = {entry.method: entry.size for entry in found if entry.seconds is not None}  # sizes rise, the last one stays
+    mine = ends.pop(OURS)
+    best = max(ends, key=lambda method: ends[method], default=None)
+    peers = "no peer came to any" if best is None else f"the peers, whose clock is t, to {ends[best]:g} ({best})"
+    return f"The late phase: ours came to log t = {mine:g}, {peers}"
+
+
+def _relative(theta: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.abs(theta - truth).max() / np.linalg.norm(truth))
 
 
 def main() -> None:
-    """Print a table."""
-    print(f"{'':52}{'solver':<20}{'rtol':>7}{'evals':>9}{'seconds':>9}{'error':>9}{'x evals':>9}{'x time':>8}")
-    for row in _rows(quick="--quick" in sys.argv[1:]):
-        line = f"{row['case']:52}{row['solver']:<20}{row['rtol']:7.0e}{_number(row, 'evaluations', 9, 'd')}"
-        line += _number(row, "seconds", 9, ".3f") + _number(row, "error", 9, ".0e")
-        line += _number(row, "times_evaluations", 9, ".1f") + _number(row, "times_seconds", 8, ".1f")
-        print(f"{line}  {row.get('note', '')}".rstrip(), flush=True)
-
-
-def _number(row: Row, key: str, width: int, form: str) -> str:
-    value = row.get(key)
-    text = "" if value is None else "-" if value != value else format(value, form)
-    return f"{text:>{width}}"
+    """Print the tables."""
+    began = time.perf_counter()
+    with one_thread():
+        for comparison in compare(quick="--quick" in sys.argv[1:]):
+            print(table(comparison) + "\n", flush=True)
+    print(f"{time.perf_counter() - began:.0f} s in all")
 
 
 if __name__ == "__main__":
