@@ -22,18 +22,29 @@ class Work:
         self, name: str, version: int, parts: int, store: ResultsStore | None, callback: Callable[[str], Any] | None
     ) -> None:
         self.name, self.version, self.parts, self.store, self.callback = name, version, parts, store, callback
-        self.done, self.began = 0, time.monotonic()
+        self.label, self.done, self.began = "", 0, time.monotonic()
 
     def __call__(self, label: str, config: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The record of ``config``; plain values, whether it was computed now or before."""
-        if self.callback is not None:
-            spent = time.monotonic() - self.began
-            left = f", about {spent / self.done * (self.parts - self.done):.0f} s left" if self.done else ""
-            self.callback(f"{label}, {self.done + 1} of {self.parts}{left}")
-        full = {"experiment": self.name, "version": self.version, **config}
-        record = plain(compute()) if self.store is None else self.store.once(full, compute)
+        self.label = label
+        self.tell()
+        record = self.once(config, compute)
         self.done += 1
         return record
+
+    def once(self, config: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The same for what is no part of its own."""
+        full = {"experiment": self.name, "version": self.version, **config}
+        return plain(compute()) if self.store is None else self.store.once(full, compute)
+
+    def tell(self, step: int = 0, steps: int | None = None) -> None:
+        """Say how far it is; a long part calls this at some of its steps."""
+        if self.callback is None:
+            return
+        done, spent = self.done + (step / steps if steps else 0.0), time.monotonic() - self.began
+        inside = f", step {step}" + (f" of {steps}" if steps else "") if step else ""
+        left = f", about {spent * (self.parts / done - 1):.0f} s left" if done and spent > 2 else ""
+        self.callback(f"{self.label} ({self.done + 1} of {self.parts}){inside}{left}")
 
 
 class Checks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from simulations.experiments._depth_descent import LARGE, SCALE, descend, large_values, stable_rank
 from simulations.experiments._depth_networks import told, train_one
 from simulations.experiments._one_thread import one_thread
+from simulations.experiments._work import Work
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
 
@@ -86,17 +86,18 @@ def _measure(
     if choices["trial"] is not None:
         nets.append(tuple(choices["trial"].values()))
     models = [(part, K, L) for part in PARTS[:2] for K in K_values for L in DEPTHS]
-    work = _Work(len(models) + len(nets) * seeds, store, callback)
+    work = Work(NAME, VERSION, len(models) + len(nets) * seeds, store, callback)
     for part, K, L in models:
         activation = "identity" if part == PARTS[0] else "relu"
         config = {"part": part, "K": K, "L": L, "lams": choices["lams"], "scale": SCALE, **options}
         record = work(
-            f"{part}, K = {K}, L = {L}", config, choices["steps"],
-            partial(descend, K, L, choices["lams"], activation=activation, **options),
+            f"{part}, K = {K}, L = {L}", config,
+            partial(descend, K, L, choices["lams"], activation=activation, **options,
+                    callback=partial(work.tell, steps=choices["steps"])),
         )  # fmt: skip
         for i, lam in enumerate(choices["lams"]):
             mine = {name: np.array(values[i], float) for name, values in record.items()}
-            theory = [work.theory(K, L, lam, lam / SCALE**2, 1)]
+            theory = [_model(work, K, L, lam, lam / SCALE**2, 1)]
             cells.append({"part": part, "K": K, "L": L, "lam": lam, "told": theory, **_ranks(mine)})
     how = {"per_class": choices["per_class"], "epochs": choices["epochs"], "rate": RATE}
     for K, widths, lam in nets:
@@ -104,11 +105,11 @@ def _measure(
         for seed in range(seeds):
             config = {"part": "digits", "K": K, "widths": widths, "lam": lam, "seed": seed, **how}
             label = f"digits, K = {K}, widths {'-'.join(map(str, widths))}, lam = {lam:g}"
-            compute = partial(train_one, K, widths, lam, seed=seed, **how)
-            records.append(work(label, config, choices["epochs"], compute))
+            tell = partial(work.tell, steps=choices["epochs"])
+            records.append(work(label, config, partial(train_one, K, widths, lam, seed=seed, **how, callback=tell)))
         mine = {name: np.array([r[name] for r in records], float) for name in records[0]}
         alive = [r["lam_H"] for r in records if r["lam_H"] is not None]
-        deep = [work.theory(K, len(widths), lam, lam_H, choices["per_class"]) for lam_H in alive]
+        deep = [_model(work, K, len(widths), lam, lam_H, choices["per_class"]) for lam_H in alive]
         extra = {} if set(widths) == {choices["hidden"]} else {"widths": "-".join(map(str, widths))}
         cells.append({"part": "digits", "K": K, "L": len(widths), "lam": lam, "told": deep, **extra, **_ranks(mine)})
     return cells
@@ -118,32 +119,9 @@ def _ranks(mine: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**mine, "large": large_values(mine["classifier"]), "stable": stable_rank(mine["classifier"])}
 
 
-class _Work:
-    """Parts computed once through the store, with a line on how far it is."""
-
-    def __init__(self, parts: int, store: ResultsStore | None, callback: Callable[[str], Any] | None) -> None:
-        self.parts, self.done, self.began, self.store, self.callback = parts, 0, time.monotonic(), store, callback
-
-    def __call__(
-        self, label: str, config: dict[str, Any], steps: int, compute: Callable[..., dict[str, Any]]
-    ) -> dict[str, Any]:
-        def tell(step: int) -> None:
-            if self.callback is not None and step % 100 == 0:
-                done, spent = self.done + step / steps, time.monotonic() - self.began
-                left = f", about {spent * (self.parts / done - 1):.0f} s left" if done and spent > 2 else ""
-                self.callback(f"{label} ({self.done + 1} of {self.parts}), step {step} of {steps}{left}")
-
-        full = {"experiment": NAME, "version": VERSION, **config}
-        record = compute(callback=tell) if self.store is None else self.store.once(full, lambda: compute(callback=tell))
-        self.done += 1
-        return record
-
-    def theory(self, K: int, L: int, lam: float, lam_H: float, count: int) -> dict[str, Any]:
-        """What the model predicts, solved once."""
-        if self.store is None:
-            return told(K, L, lam, lam_H, count)
-        config = {"experiment": NAME, "version": VERSION, "model": [K, L, lam, lam_H, count]}
-        return self.store.once(config, lambda: told(K, L, lam, lam_H, count))
+def _model(work: Work, K: int, L: int, lam: float, lam_H: float, count: int) -> dict[str, Any]:
+    """What the model predicts, solved once."""
+    return work.once({"model": [K, L, lam, lam_H, count]}, partial(told, K, L, lam, lam_H, count))
 
 
 def _theirs(cell: dict[str, Any], name: str) -> float:

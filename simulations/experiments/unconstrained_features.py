@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulations.experiments import _peeled_cases as cases
-from simulations.experiments._one_thread import one_thread
+from simulations.experiments._work import Work
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
 from theory.peeled import merge_threshold
@@ -44,6 +43,7 @@ TOLERANCES = {
 }
 
 
+@one_thread()
 def run(
     *,
     quick: bool = False,
@@ -63,14 +63,14 @@ def run(
     starts = (3 if quick else 6) if seeds is None else seeds
     max_steps, sgd_steps = (4000, 8000) if quick else (20000, 10000)
     plan = [(case, algorithm) for case in (cases.QUICK if quick else cases.DEFAULT) for algorithm in case.algorithms]
-    work = _Work(len(plan) + 4, store, callback)
+    work = Work(NAME, VERSION, len(plan) + 4, store, callback)
 
     table = []
     for case, algorithm in plan:
         options: dict[str, Any] = {"starts": starts, "max_steps": max_steps, "sgd_steps": sgd_steps, "seed": 0}
         record = work(
             f"{case.label}, {algorithm}", {"case": asdict(case), "algorithm": algorithm, **options},
-            partial(cases.run_case, case, algorithm, **options),
+            partial(cases.run_case, case, algorithm, **options, callback=work.tell),
         )  # fmt: skip
         table.append(_row(case, algorithm, record))
 
@@ -82,18 +82,18 @@ def run(
     for loss in ("cross_entropy", "mse"):
         paths[loss] = work(
             f"path of penalties, {loss}", {"path": PATH_COUNTS, "lam_Z": lams.tolist(), "loss": loss, **several},
-            partial(cases.run_path, counts, lams, loss=loss, **several),
+            partial(cases.run_path, counts, lams, loss=loss, **several, callback=work.tell),
         )  # fmt: skip
     theory = work(
         "theory along the penalty", {"theory": PATH_COUNTS, "lam_Z": lams.tolist(), "points": 60 if quick else 160},
-        partial(cases.theory_curves, counts, lams, thresholds, points=60 if quick else 160),
+        partial(cases.theory_curves, counts, lams, thresholds, points=60 if quick else 160, callback=work.tell),
     )  # fmt: skip
     products = np.array([0.1, 0.3, 0.8, 1.2, 1.8, 3.0] if quick else [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 1.05,
                                                                        1.2, 1.4, 1.6, 1.8, 2.2, 3.0])  # fmt: skip
     few: dict[str, Any] = {"starts": 2 if quick else 4, "max_steps": max_steps, "seed": 2}
     deep = work(
         "deep linear model", {"deep": DEEP_COUNTS, "depth": DEPTH, "products": products.tolist(), **few},
-        partial(cases.run_deep, np.array(DEEP_COUNTS), products, DEPTH, **few),
+        partial(cases.run_deep, np.array(DEEP_COUNTS), products, DEPTH, **few, callback=work.tell),
     )  # fmt: skip
 
     curves = _curves(counts, lams, thresholds, theory, paths, products, deep)
@@ -119,30 +119,6 @@ def run(
         name=NAME, claim=CLAIM, settings=settings, agreement=agreement, table=tuple(table), curves=curves,
         notes=tuple(_notes(table, curves)),
     )  # fmt: skip
-
-
-class _Work:
-    """Parts computed once through the store, with a line on how far it is."""
-
-    def __init__(self, parts: int, store: ResultsStore | None, callback: Callable[[str], Any] | None) -> None:
-        self.parts, self.done, self.began, self.store, self.callback = parts, 0, time.monotonic(), store, callback
-
-    def __call__(self, label: str, config: dict[str, Any], compute: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-        def tell(step: int) -> None:
-            if self.callback is not None:
-                spent = time.monotonic() - self.began
-                left = f", about {spent / self.done * (self.parts - self.done):.0f} s left" if self.done else ""
-                self.callback(f"{label} ({self.done + 1} of {self.parts}), step {step}{left}")
-
-        tell(0)
-        full = {"experiment": NAME, "version": VERSION, **config}
-        with one_thread():
-            if self.store is None:
-                record = compute(callback=tell)
-            else:
-                record = self.store.once(full, lambda: compute(callback=tell))
-        self.done += 1
-        return record
 
 
 def _row(case: cases.Case, algorithm: str, record: dict[str, Any]) -> dict[str, Any]:
