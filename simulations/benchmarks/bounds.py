@@ -135,9 +135,7 @@ def fourier(net: Architecture, weights: dict[str, np.ndarray], name: str) -> flo
     return float(np.linalg.svd(blocks, compute_uv=False).max())
 
 
-def _certificates(
-    net: Architecture, weights: dict[str, np.ndarray], sample: Sample, size: float
-) -> Entry:
+def _certificates(net: Architecture, weights: dict[str, np.ndarray], sample: Sample, size: float) -> Entry:
     spent, seconds = timed(lambda: _certified(net, weights, sample))
     slowest = sorted(spent, key=lambda name: -spent[name])[:3]
     note = f"{len(spent)} bounds; slowest " + ", ".join(f"{name} {spent[name]:.2f} s" for name in slowest)
