@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulations.experiments import _peeled_cases as cases
+from simulations.experiments._one_thread import one_thread
 from simulations.experiments._work import Work
 from simulations.experiments.registry import EXPERIMENTS
 from simulations.experiments.result import ExperimentResult
