@@ -14,10 +14,11 @@
 # %% [markdown]
 # # The assumptions decide the geometry, not the data
 #
-# **Claim.** For one and the same list of class counts, the analytic models of the last layer predict five different
-# geometries: the simplex frame, the simplex-encoded labels (SELI), an orthogonal frame of unequal lengths, merged rare
-# classes, and rare classes of length zero. Which one it is follows from the loss, from whether norms are bounded or
-# penalised, and from how strongly; where one turns into another is a number with a certificate.
+# **Claim.** The analytic models of the last layer predict five different geometries: the simplex frame (ETF), the
+# simplex-encoded labels (SELI), the general orthogonal frame (GOF: orthogonal, of unequal lengths), merged rare
+# classes, and rare classes of length zero (vanishing). Which one it is follows from the loss, from whether norms are
+# bounded or penalised, from how strongly, and from the counts; where one turns into another is a number with a
+# certificate.
 #
 # Each row below is a global optimum. The relative gap bounds its distance to the optimal objective.
 
@@ -55,19 +56,55 @@ assert set(phase["SELI (penalty → 0)"]) == {"separated"}
 _ = plots.comparison(result)
 
 # %% [markdown]
-# ## The squared error: an orthogonal frame, unless there is a bias
+# ## The five geometries
 #
-# Without a bias the rows of W are orthogonal, of lengths that fall with the count, and zero below the threshold. A free
-# bias takes the mean out: rows have negative inner products, and the rarest classes merge instead of vanishing.
+# Each against its definition, from the counts alone. $Y$ are the one-hot labels (K, N), centred over classes for SELI:
+# $(I - \mathbf 1 \mathbf 1^T\!/K)\, Y = V \Lambda U^T$.
+#
+# | geometry | who has it | definition of $W W^T$, up to a factor |
+# |---|---|---|
+# | ETF | every model with cross-entropy or a free bias, *equal* counts | $I - \mathbf 1 \mathbf 1^T / K$ |
+# | SELI | cross-entropy, penalty to 0 | $V \Lambda V^T$ |
+# | GOF | squared error, no bias | diagonal, $(\sqrt{n_k} - N \lambda_Z)_+$ |
+# | merged | cross-entropy, $\lambda_Z \ge \sqrt{n_k}/N$; budgets, $R \ge R_0$ | equal rows within the group |
+# | vanishing | squared error, $\lambda_Z \ge \sqrt{n_k}/N$; budgets, $R \ge R_{00}$ | zero rows |
 
 # %%
-square, with_bias = (result.solutions[result.names.index(n)] for n in ("squared error", "squared error, free bias"))
-between = square.cos_between[:2, :2]
-print("cosines between the groups that live:", between.ravel())
-print("with a free bias:                    ", with_bias.cos_between[:2, :2].ravel())
+found = dict(zip(result.names, result.solutions, strict=True))
+gram = {name: solution.gram_classifier() for name, solution in found.items()}
+rare = slice(6, 10)
+
+labels = np.repeat(np.eye(K), counts, axis=1)  # (K, N)
+V, Lam, _ = np.linalg.svd(labels - 1 / K, full_matrices=False)
+square = found["squared error"].model
+equal = compare(standard_models([20] * 5))
+etf = [d for name, d in zip(equal.names, equal.etf_distance, strict=True) if name in
+       ("layer-peeled", "penalised", "penalised, ReLU features", "SELI (penalty → 0)", "squared error, free bias")]
+lengths = np.maximum(np.sqrt(counts) - N * np.sqrt(square.lam_W * square.lam_H), 0)
+
+distance = {
+    "ETF": max(etf),
+    "SELI": gram_distance(gram["SELI (penalty → 0)"], (V * Lam) @ V.T),
+    "GOF": gram_distance(gram["squared error"], np.diag(lengths)),
+    "merged": np.ptp(gram["penalised"][rare, rare]) / gram["penalised"].max(),
+    "vanishing": np.abs(gram["squared error"][rare]).max() / gram["squared error"].max(),
+}  # fmt: skip
+for name, value in distance.items():
+    print(f"{name:10} {'as defined, to 1e-7' if value < 1e-7 else f'DIFFERS by {value:.1e}'}")
+assert max(distance.values()) < 1e-7
+print("lengths of the GOF, over the longest:", np.sqrt(lengths / lengths.max()).round(4)[[0, 3, 6]])
+
+# %% [markdown]
+# A free bias takes the mean out of the orthogonal frame: rows have negative inner products, and the rarest classes
+# merge instead of vanishing.
+
+# %%
+between, with_bias = (found[name].cos_between[:2, :2] for name in ("squared error", "squared error, free bias"))
+print("cosines between the groups that live, no bias:", np.abs(between).round(8).ravel())
+print("with a free bias:                             ", with_bias.round(8).ravel())
 
 assert np.abs(between).max() < 1e-12
-assert with_bias.cos_between[:2, :2].max() < -0.05
+assert with_bias.max() < -0.05
 assert phase["squared error, free bias"][2] == "merged"
 
 # %% [markdown]
@@ -132,12 +169,10 @@ assert np.ptp([distance * np.log(1 / lam) for lam, distance in zip(penalties, to
 assert to_seli[-1] > 0.01  # sixteen decades are not enough: trust the limit, not a small penalty
 
 # %% [markdown]
-# With *equal* counts all of this is one geometry: budgets, penalties and SELI give the simplex frame.
+# With *equal* counts all of this is one geometry, and the squared error without a bias stays orthogonal.
 
 # %%
-equal = compare(standard_models([20] * 5))
 distance = dict(zip(equal.names, equal.etf_distance, strict=True))
-print({name: float(round(d, 6)) for name, d in distance.items()})
-for name in ("layer-peeled", "penalised", "penalised, ReLU features", "SELI (penalty → 0)", "squared error, free bias"):
-    assert distance[name] < 1e-7
-assert distance["squared error"] > 0.1  # without a bias it stays orthogonal
+for name, value in distance.items():
+    print(f"{name:26} to the simplex frame: {value:.6f}")
+assert distance["squared error"] > 0.1

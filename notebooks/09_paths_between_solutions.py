@@ -20,16 +20,15 @@
 # in the loss, so that its highest point is a vertex: a proof, not a grid.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
 from simulations.bridge import read_architecture
 from simulations.data import digits
+from simulations.experiments.connectivity import draw
 from simulations.networks import perceptron
+from simulations.notebooks import read_record
 from simulations.train import TrainingPlan, train
 from theory.connectivity import DenseNetwork, aligned_path, check_condition, connect, linear_path, neuron_counts
 
@@ -63,13 +62,15 @@ for end, network in ((0.0, a), (1.0, b)):
     assert np.array_equal(constructed.at(end).outputs(data.X), network.outputs(data.X))
 
 # %%
-figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(5.4, 3.8), layout="constrained")
 for (name, path), style in zip(paths.items(), ("-", "--", "-."), strict=True):
-    s, loss = path.curve()
-    ax.semilogy(s, loss, style, color="0.2", label=name)
-ax.set(xlabel="place on the path, from one network to the other", ylabel="training loss (cross-entropy, nats)",
-       title="A path without a barrier")  # fmt: skip
-ax.legend(frameon=False)
+    place, loss = path.curve()
+    ax.semilogy(place, loss, style, color="0.2", label=name)
+ax.axhline(constructed.maximum, color="0.6", linewidth=0.8, linestyle=":", label="the larger loss of the ends")
+ax.set(xlabel="place on the path, from one network to the other", ylabel="training loss (cross-entropy, nats)")
+ax.set_title("A path on which the loss never exceeds that of its ends", loc="left", fontsize=10)
+ax.spines[["top", "right"]].set_visible(False)
+ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False, fontsize=8)
 plt.show()
 
 # %% [markdown]
@@ -80,6 +81,18 @@ for network in ends:
     print(check_condition(network, data.X, data.y, target=constructed.maximum))
 print(neuron_counts(a, b, data.X, data.y))
 
-folder = next(p for p in (Path("docs/validation"), Path("../docs/validation")) if p.exists())
-full = json.loads((folder / "connectivity.json").read_text())
-print("\n".join(full["notes"]))
+# %% [markdown]
+# ## Twenty-one pairs
+#
+# `theory validate connectivity`, its record: networks of seven widths, three pairs each. Middle, the barriers: that of
+# the constructed path is 0 from the width on at which half of the neurons suffice. Right, how many neurons the
+# condition asks for, beside how many there are.
+
+# %%
+full = read_record("connectivity")
+figure = plt.figure(layout="constrained")
+draw(full, figure)
+plt.show()
+print("\n".join(full.notes[:2]))
+suffices = [row for row in full.table if row["suffices"]]
+assert suffices and all(row["barrier, half"] == 0 for row in suffices)

@@ -18,7 +18,7 @@
 # theory says. Each check compares one closed form, bound or published number with what was measured, to a stated
 # tolerance.
 
-# %%
+# %% tags=["machine"]
 import matplotlib.pyplot as plt
 
 from simulations.experiments.flow_checks import all_checks, figure
@@ -40,5 +40,6 @@ assert {int(check.number.rstrip("abcd")) for check in checks} == {*range(1, 15),
 
 # %%
 whole = figure(checks)
+whole.set_dpi(80)
 assert len(whole.axes) == len(checks)
 plt.show()

@@ -2,8 +2,8 @@
 
 A notebook runs in its own folder, from the top. ``--check`` runs the stored cells afresh and compares every number of
 their printed text with the stored one, at a relative 1e-6, or at 0.05 where a cell has the tag ``rtol=0.05`` (a network
-was trained there); two numbers below 1e-9 are rounding errors and equal. The text of a cell with the tag ``timing`` is
-not compared. Figures are counted and not compared.
+was trained there); two numbers below 1e-9 are rounding errors and equal. The text of a cell with the tag ``machine``
+(times, sizes of rounding errors) is not compared. Figures are counted and not compared.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ def read_record(name: str) -> ExperimentResult:
     >>> read_record("minority-collapse").name
     'minority-collapse'
     """
+    import numpy as np
+
     from simulations.bridge._checks import Agreement, Check
     from simulations.experiments.registry import EXPERIMENTS
     from simulations.experiments.result import ExperimentResult
@@ -95,15 +97,15 @@ def read_record(name: str) -> ExperimentResult:
     return ExperimentResult(
         name=stored["name"], claim=stored["claim"], settings=stored["settings"],
         agreement=Agreement(checks=checks, not_compared=left), table=tuple(stored["table"]),
-        notes=tuple(stored["notes"]), curves=_arrays(stored["curves"]),
+        notes=tuple(stored["notes"]), curves={key: np.array(value, float) for key, value in stored["curves"].items()},
     )  # fmt: skip
 
 
 def _arrays(values: dict[str, Any]) -> dict[str, Any]:
-    """Lists as arrays, the rest as it is."""
+    """Lists as arrays, null as NaN, the rest as it is."""
     import numpy as np
 
-    return {key: np.array(value) if isinstance(value, list) else value for key, value in values.items()}
+    return {key: np.array(value, float) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def read_source(source: Path) -> Any:

@@ -15,6 +15,8 @@ for needed in ("jupytext", "nbclient", "ipykernel"):
 
 from simulations import notebooks  # noqa: E402
 from simulations._notebook_outputs import close, compare_text  # noqa: E402
+from simulations._output import plain  # noqa: E402
+from simulations.experiments.registry import EXPERIMENTS  # noqa: E402
 from simulations.notebooks import check_notebook, data_file, main, read_record, write_notebook  # noqa: E402
 
 TOY = """# %% [markdown]
@@ -26,7 +28,7 @@ print(f"the sum is {0.1 + 0.2:.6f}, off by {0.1 + 0.2 - 0.3:.0e}")
 # %% tags=["rtol=0.05"]
 print("trained networks err on", 0.101, "and", 0.202)
 
-# %% tags=["timing"]
+# %% tags=["machine"]
 import time
 print("it took", time.perf_counter(), "s")
 
@@ -121,11 +123,10 @@ def test_data_is_found_from_the_folder_and_from_above(tmp_path, monkeypatch):
         data_file("none.csv")
 
 
-def test_a_record_is_the_result_that_was_written():
-    pytest.importorskip("torch")
-    result = read_record("connectivity")
-    path = next(folder for folder in notebooks.RECORDS if folder.exists()) / "connectivity.json"
-    assert json.loads(json.dumps(result.to_json())) == json.loads(path.read_text())
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_record_is_the_result_that_was_written(name):
+    path = next(folder for folder in notebooks.RECORDS if folder.exists()) / f"{name}.json"
+    assert plain(read_record(name).to_json()) == json.loads(path.read_text())
 
 
 def test_records_that_are_not_there_are_refused(tmp_path, monkeypatch):
