@@ -1,152 +1,151 @@
-"""Convolution norms against the exact SVD of the explicit matrix, power iteration, and the reshaped kernel.
+"""Operator norms: certified brackets against the exact SVD, Lanczos, power iteration and the reshaped kernel.
 
-All run on the same kernels in the same process. Ratios are to the true norm: ours must be at least 1, and at most 1.01
-where that is promised; power iteration and the reshaped kernel fall below. Where the explicit matrix is too
-large for an SVD, the table gives ``upper / lower`` instead. Run as ``python -m simulations.benchmarks.operator_norms``.
+Dense matrices, circular and zero-padded convolutions, by channels and by maps. Only ours says how far it can be off;
+power iteration and Lanczos stay below the norm by an amount that they do not know. Run as
+``python -m simulations.benchmarks --only operator_norms [--quick]``.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from math import log2
 
-import numpy as np
+from simulations.benchmarks._comparison import OURS, Comparison, Entry, not_installed, number, walk
+from simulations.benchmarks._measure import gemm_rate, one_thread, timed_for, version
+from simulations.benchmarks._norm_peers import CIRCULAR, DENSE, LANCZOS, PADDED, Layer, Method, random_layer, true_norm
+from simulations.benchmarks._report import table
 
-from theory.norms import conv_spectral_norm, spectral_norm, toeplitz_matrix
-from theory.norms._apply import Applied
-from theory.norms.geometry import as_convolution
-
-T = TypeVar("T")
-ITERATIONS = 20
-
-# name, output and input channels, kernel, stride, size, padding mode, kind of kernel
-SMALL = (
-    ("16x16x3x3 on 8x8", 16, 16, 3, 1, 8, "zeros", "random"),
-    ("16x16x3x3 on 8x8, one peak", 16, 16, 3, 1, 8, "zeros", "peak"),
-    ("16x16x3x3 on 8x8, circular", 16, 16, 3, 1, 8, "circular", "random"),
-    ("32x16x3x3 stride 2 on 8x8", 32, 16, 3, 2, 8, "zeros", "random"),
-    ("8x8x5x5 on 12x12, reflect", 8, 8, 5, 1, 12, "reflect", "random"),
-    ("64x64x3x3 on 4x4", 64, 64, 3, 1, 4, "zeros", "random"),
-    ("8x8x3x3 on 16x16", 8, 8, 3, 1, 16, "zeros", "random"),
+Callback = Callable[[str], None]
+LIMIT = 2.0  # seconds at one size after which larger ones are not tried
+ROUNDING = 1e-13  # of the true norm
+ERROR = "|value / true norm - 1|; of ours, its upper end"
+SETTINGS = (
+    "One thread, float64, Gaussian entries, seed 0. A method that takes more than {limit:g} s is not tried at the next "
+    "sizes. Power iteration stops after 15 steps, as PyTorch's does at its start, or at a relative change of 1e-6. The "
+    "true norm is ARPACK's to rounding."
 )
-# the convolutions of a ResNet-18 on 32 x 32 images, and how often each occurs
-RESNET = (
-    ("64x3x3x3 on 32x32", 64, 3, 3, 1, 32, 1),
-    ("64x64x3x3 on 32x32", 64, 64, 3, 1, 32, 4),
-    ("128x64x3x3 stride 2 on 32x32", 128, 64, 3, 2, 32, 1),
-    ("128x64x1x1 stride 2 on 32x32", 128, 64, 1, 2, 32, 1),
-    ("128x128x3x3 on 16x16", 128, 128, 3, 1, 16, 3),
-    ("256x128x3x3 stride 2 on 16x16", 256, 128, 3, 2, 16, 1),
-    ("256x128x1x1 stride 2 on 16x16", 256, 128, 1, 2, 16, 1),
-    ("256x256x3x3 on 8x8", 256, 256, 3, 1, 8, 3),
-    ("512x256x3x3 stride 2 on 8x8", 512, 256, 3, 2, 8, 1),
-    ("512x256x1x1 stride 2 on 8x8", 512, 256, 1, 2, 8, 1),
-    ("512x512x3x3 on 4x4", 512, 512, 3, 1, 4, 3),
+GRAM = "the product of the matrix and its transpose, n^3 operations by symmetry, at the rate of a 1024 x 1024 product."
+FREQUENCIES = (
+    "the Fourier transform of the kernel and one Gram matrix for half of the frequencies, at the rate of a 1024 x 1024 "
+    "product."
 )
 
 
-def power_iteration(kernel: np.ndarray, size: int, stride: int, padding: int, mode: str, seed: int) -> float:
-    """Return the usual script's number: alternate the convolution and its transpose from a random image."""
-    applied = Applied(as_convolution(kernel, size, stride=stride, padding=padding, padding_mode=mode))
-    x = np.random.default_rng(seed).standard_normal(kernel.shape[1] * size**2)
-    for _ in range(ITERATIONS):
-        x = applied.adjoint(applied.forward(x / np.linalg.norm(x)))
-    e = as_convolution(kernel, size, stride=stride, padding=padding, padding_mode=mode).exponent
-    return float(np.sqrt(np.linalg.norm(x)) * 2.0**e)
+def compare(quick: bool = False, callback: Callback | None = None) -> list[Comparison]:
+    """Five comparisons; ``quick`` takes three of them, at small sizes."""
+    tell = callback or (lambda text: None)
+    squares = (64, 128, 256) if quick else (64, 128, 256, 512, 1024, 2048, 4096)
+    channels = (8, 16) if quick else (8, 16, 32, 64, 128, 256)
+    maps = (8, 16, 32, 64)
+    limit = 0.5 if quick else LIMIT
+    found = [
+        _compare(
+            "norm_dense", "Dense matrices", "n (matrix n x n)",
+            {n: random_layer(n) for n in squares}, DENSE, limit, tell,
+        ),
+        _compare(
+            "norm_circular", "Circular convolutions by channels", "channels (3 x 3 kernels, 16 x 16 maps, circular)",
+            {C: random_layer(C, 16, "circular") for C in channels}, CIRCULAR, limit, tell,
+        ),
+        _compare(
+            "norm_padded", "Zero-padded convolutions by channels", "channels (3 x 3 kernels, 8 x 8 maps, zero-padded)",
+            {C: random_layer(C, 8, "zeros") for C in channels}, PADDED, limit, tell,
+        ),
+    ]  # fmt: skip
+    if quick:
+        return found
+    return [
+        *found,
+        _compare(
+            "norm_circular_maps", "Circular convolutions by maps", "side of the map (32 channels, 3 x 3, circular)",
+            {n: random_layer(32, n, "circular") for n in maps}, CIRCULAR, limit, tell,
+        ),
+        _compare(
+            "norm_padded_maps", "Zero-padded convolutions by maps", "side of the map (32 channels, 3 x 3, zero-padded)",
+            {n: random_layer(32, n, "zeros") for n in maps}, PADDED, limit, tell,
+        ),
+    ]  # fmt: skip
 
 
-def run(seed: int = 0) -> list[dict[str, float | str]]:
-    """Return one record per small case: seconds of each method and its ratio to the true norm."""
-    rng = np.random.default_rng(seed)
-    return [_small(*case, rng=rng) for case in SMALL]
+def _compare(
+    name: str, what: str, size_label: str, layers: Mapping[int, Layer], methods: tuple[Method, ...], limit: float,
+    tell: Callback,
+) -> Comparison:  # fmt: skip
+    """Each method along rising sizes."""
+    truths: dict[float, float] = {}
+    for size, layer in layers.items():
+        tell(f"{name} at {size}: true norm")
+        truths[size] = true_norm(layer)
+    found: list[Entry] = []
+    signed: dict[str, list[float]] = {}
+    for method in methods:
+        installed = version(*method.packages)
+        if installed is None:
+            found.append(not_installed(method.name, " and ".join(method.packages), min(layers)))
+            continue
+
+        def run(size: float, method: Method = method, installed: str = installed) -> Entry:
+            tell(f"{name} at {size:g}: {method.name}")
+            made, seconds = timed_for(lambda: method.estimate(layers[int(size)]), 0.1, 5)
+            off = made.value / truths[size] - 1
+            signed.setdefault(method.name, []).append(off)
+            lower = "" if made.lower is None else f"its lower end {1 - made.lower / truths[size]:.0e} below"
+            notes = (side(off), lower, made.note)
+            return Entry(method=method.name, version=installed, size=size, seconds=seconds, error=abs(off),
+                         note="; ".join(note for note in notes if note))  # fmt: skip
+
+        found += walk(method.name, installed, layers, run, limit)
+    return Comparison(
+        name=name, claim=f"{what}: {verdict(found, signed)}", size_label=size_label, error_label=ERROR,
+        entries=tuple(found), floor={size: floor(layer) for size, layer in layers.items()},
+        floor_label=GRAM if methods is DENSE else FREQUENCIES, settings=SETTINGS.format(limit=limit),
+    )  # fmt: skip
 
 
-def _small(
-    name: str, O: int, C: int, k: int, s: int, n: int, mode: str, kind: str, *, rng: np.random.Generator
-) -> dict[str, float | str]:
-    K = rng.standard_normal((O, C, k, k))
-    if kind == "peak":
-        K = np.abs(K)
-    p = k // 2
-    truth, svd = _timed(
-        lambda: float(np.linalg.norm(toeplitz_matrix(K, n, stride=s, padding=p, padding_mode=mode).toarray(), 2)), 1
-    )
-    ours, seconds = _timed(lambda: conv_spectral_norm(K, n, stride=s, padding=p, padding_mode=mode), 2)
-    grid, grid_seconds = _timed(
-        lambda: conv_spectral_norm(K, n, stride=s, padding=p, padding_mode=mode, method="grid"), 2
-    )
-    power, power_seconds = _timed(lambda: power_iteration(K, n, s, p, mode, seed=1), 2)
-    reshaped = spectral_norm(K.reshape(O, -1)).upper
-    return {
-        "case": name,
-        "truth": truth,
-        "seconds": seconds,
-        "upper": ours.upper / truth,
-        "lower": ours.lower / truth,
-        "grid_seconds": grid_seconds,
-        "grid_upper": grid.upper / truth,
-        "svd_seconds": svd,
-        "power_seconds": power_seconds,
-        "power": power / truth,
-        "reshaped": reshaped / truth,
-        "method": ours.method,
-    }
+def side(off: float) -> str:
+    """On which side of the true norm a value lies, rounding of the reference aside."""
+    return "equal" if abs(off) <= ROUNDING else "above" if off > 0 else "below"
 
 
-def run_resnet(seed: int = 0) -> list[dict[str, float | str]]:
-    """Return one record per layer of a ResNet-18 with random kernels: seconds, and ``upper / lower``."""
-    rng = np.random.default_rng(seed)
-    found: list[dict[str, float | str]] = []
-    for name, O, C, k, s, n, count in RESNET:
-        K = rng.standard_normal((O, C, k, k)) / np.sqrt(C * k * k)
-        ours, seconds = _timed(lambda K=K, n=n, s=s, k=k: conv_spectral_norm(K, n, stride=s, padding=k // 2), 1)  # type: ignore[misc]
-        power = power_iteration(K, n, s, k // 2, "zeros", seed=1)
-        found.append(
-            {
-                "case": name,
-                "count": float(count),
-                "seconds": seconds,
-                "upper": ours.upper,
-                "ratio": ours.ratio,
-                "power": power / ours.upper,
-                "method": ours.method,
-            }
-        )
-    return found
+def floor(layer: Layer) -> float:
+    """Seconds of the arithmetic alone."""
+    O, C, F = len(layer.W), layer.W.shape[1], max(1, layer.map) ** 2
+    operations = float(O * O * C)  # a symmetric product, half of 2 O O C
+    if layer.map:
+        operations = 5 * O * C * F * log2(F) + F / 2 * 4 * operations  # complex: four real products
+    return operations / gemm_rate()
 
 
-def _timed(call: Callable[[], T], repeats: int) -> tuple[T, float]:
-    """Return the value and the least wall time."""
-    best = np.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        value = call()
-        best = min(best, time.perf_counter() - start)
-    return value, best
+def verdict(found: list[Entry], signed: Mapping[str, list[float]]) -> str:
+    """What the entries say: where ours and power iteration lie, and ours beside an exact SVD and Lanczos in time."""
+    mine = signed[OURS]
+    above = f"ours is above the norm by at most {max(mine):.0e}"
+    parts = [above if min(mine) >= -ROUNDING else f"ours is below the norm by up to {-min(mine):.0e}"]
+    exact = [e for e in found if e.method.startswith("SVD") and e.error is not None and e.error < 1e-9]
+    for peers in (exact, [e for e in found if e.method == LANCZOS]):
+        times = {e.size: (e.seconds, e.method) for e in peers if e.seconds is not None}
+        own = {e.size: e.seconds for e in found if e.method == OURS and e.seconds is not None and e.size in times}
+        if own:
+            last = max(own)
+            seconds, method = times[last]
+            ratio = max(own[last] / seconds, seconds / own[last])
+            relation = "slower" if seconds > own[last] else "faster"
+            parts.append(f"at {last:g} the {method} is {number(ratio)} times {relation}".replace("the Lan", "Lan"))
+    power = [off for name, values in signed.items() if name.startswith("power") for off in values]
+    if power and min(power) < -ROUNDING:
+        parts.append(f"power iteration is below by up to {-min(power):.0e}")
+    return "; ".join(parts)
 
 
 def main() -> None:
-    """Print both tables."""
-    print(
-        f"{'ratios to the true norm':32}{'upper':>9}{'lower':>9}{'grid':>9}{'power':>9}{'reshaped':>10}"
-        f"{'ours s':>9}{'grid s':>9}{'power s':>9}{'SVD s':>8}"
-    )
-    for row in run():
-        print(
-            f"{row['case']:32}{row['upper']:9.5f}{row['lower']:9.5f}{row['grid_upper']:9.5f}{row['power']:9.5f}"
-            f"{row['reshaped']:10.3f}{row['seconds']:9.3f}{row['grid_seconds']:9.3f}{row['power_seconds']:9.3f}"
-            f"{row['svd_seconds']:8.2f}"
-        )
-    total = 0.0
-    print(f"\n{'ResNet-18, 32 x 32, random':32}{'times':>6}{'upper':>9}{'upper/lower':>13}{'power/upper':>13}{'s':>8}")
-    for row in run_resnet():
-        total += float(row["count"]) * float(row["seconds"])
-        print(
-            f"{row['case']:32}{row['count']:6.0f}{row['upper']:9.4f}{row['ratio']:13.4f}{row['power']:13.4f}"
-            f"{row['seconds']:8.2f}"
-        )
-    print(f"{'all 20 layers':32}{'':41}{total:8.2f}")
+    """Print the tables."""
+    began = time.perf_counter()
+    with one_thread():
+        for comparison in compare(quick="--quick" in sys.argv[1:]):
+            print(table(comparison) + "\n", flush=True)
+    print(f"{time.perf_counter() - began:.0f} s in all")
 
 
 if __name__ == "__main__":
