@@ -153,23 +153,33 @@ def walk(method: str, version: str, sizes: Iterable[float], run: Callable[[float
     return found
 
 
-def against(entries: Iterable[Entry], letter: str) -> str:
-    """What the entries say of ours at its largest size and of the fastest peer, whatever its accuracy, for a title.
+def against(entries: Iterable[Entry], letter: str, accurate: float = 1e-6) -> str:
+    """What the entries say, for a title: ours at its largest size; the fastest peer, and the fastest that is accurate.
 
-    ``letter`` names the size. The peer is taken at the largest size where one finished.
+    ``letter`` names the size; ``accurate`` is the largest error that counts as such. Peers are taken at the largest
+    size where one finished.
     """
     known = list(entries)
     ours = {e.size: e for e in known if e.method == OURS and e.seconds is not None}
     done = [e for e in known if e.method != OURS and e.seconds is not None and e.size in ours]
     if not ours:
         return "ours did not finish"
-    last = ours[max(ours)]
-    said = f"ours takes {number(_seconds(last))} s at {letter} = {last.size:g}"
+    last = max(ours)
+    said = f"ours takes {number(_seconds(ours[last]))} s at {letter} = {last:g}"
     if not done:
-        return f"{said}, no peer finished"
-    size = max(e.size for e in done)
-    peer = min((e for e in done if e.size == size), key=_seconds)
-    said += f", the fastest peer {number(_seconds(peer) / _seconds(ours[size]))} times that"
-    if size < last.size:
-        said += f" at {size:g} and none finished at {last.size:g}"
-    return said if peer.error is None else f"{said} (error {peer.error:.0e})"
+        return f"{said}; no peer finished"
+
+    def fastest(peers: list[Entry]) -> tuple[Entry, str]:
+        size = max(e.size for e in peers)
+        peer = min((e for e in peers if e.size == size), key=_seconds)
+        where = f" at {size:g}" if size < last else ""
+        return peer, f"{number(_seconds(peer) / _seconds(ours[size]))} times as long{where}"
+
+    first, its = fastest(done)
+    rest = [e for e in done if _error(e) <= accurate]
+    if first.error is None or first in rest:
+        said += f"; the fastest peer {its}"
+    else:
+        said += f"; the fastest peer {its} with an error of {first.error:.0e}"
+        said += f", the fastest within {accurate:.0e} {fastest(rest)[1]}" if rest else f", none within {accurate:.0e}"
+    return said if first.size == last else f"{said}; none finished at {last:g}"

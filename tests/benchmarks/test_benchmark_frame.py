@@ -85,11 +85,17 @@ def test_of_several_entries_at_a_size_the_cost_panel_takes_the_most_accurate():
 
 def test_title_says_what_the_entries_say():
     assert against(ENTRIES, "K") == (
-        "ours takes 2.00 s at K = 100, the fastest peer 4.00 times that at 10 and none finished at 100 (error 1e-03)"
+        "ours takes 2.00 s at K = 100; the fastest peer 4.00 times as long at 10 with an error of 1e-03, "
+        "none within 1e-06; none finished at 100"
     )
-    slow = (entry(OURS, 10, 4.0, 1e-9), entry("peer", 10, 1.0), entry("slower", 10, 2.0, 1e-9))
-    assert against(slow, "N") == "ours takes 4.00 s at N = 10, the fastest peer 0.250 times that"
-    assert against(ENTRIES[:2], "K") == "ours takes 2.00 s at K = 100, no peer finished"
+    slow = (entry(OURS, 10, 4.0, 1e-9), entry("peer", 10, 1.0, 1e-2), entry("slower", 10, 2.0, 1e-9))
+    assert against(slow, "N") == (
+        "ours takes 4.00 s at N = 10; the fastest peer 0.250 times as long with an error of 1e-02, "
+        "the fastest within 1e-06 0.500 times as long"
+    )
+    assert against(slow, "N", 0.1) == "ours takes 4.00 s at N = 10; the fastest peer 0.250 times as long"
+    assert against((slow[0], entry("peer", 10, 8.0)), "N").endswith("the fastest peer 2.00 times as long")
+    assert against(ENTRIES[:2], "K") == "ours takes 2.00 s at K = 100; no peer finished"
 
 
 def test_a_walk_ends_with_the_first_size_that_takes_too_long():
