@@ -93,8 +93,9 @@ def rho(
 
     Returns
     -------
-    ``outcome`` in words, ``t``, ``rho``, ``rho_eq`` (where it would rest if V stood still), ``residual`` |rho - rho_eq|,
-    ``mu``, ``M``, ``sigma``, ``fit``, ``objective``, ``least_margin``, ``norm_drift``, ``steps``, ``switches``.
+    ``outcome`` in words, ``t``, ``rho``, ``rho_eq`` (where it would rest if V stood still) and ``residual``, the
+    distance of the two, ``mu``, ``M``, ``sigma``, ``fit``, ``objective``, ``least_margin``, ``norm_drift``, ``steps``,
+    ``switches``.
 
     Raises
     ------

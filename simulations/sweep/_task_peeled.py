@@ -21,9 +21,9 @@ def threshold(
 
     Returns
     -------
-    ``minority``, ``K``, ``product`` (E_W E_H), ``log_R0`` (natural), ``R0`` and ``R00`` (None above 1e308, R00 also
-    where the minority never vanishes), ``vanishes`` (whether R00 exists, by ``vanishing_product``), ``residual`` and
-    ``residual_R00``: relative violations of the KKT systems.
+    ``majority_share`` (K_A / K), ``product`` (E_W E_H), ``log_R0`` (natural), ``R0`` and ``R00`` (None above 1e308, R00
+    also where the minority never vanishes), ``vanishes`` (whether R00 exists, by ``vanishing_product``), ``residual``
+    and ``residual_R00``: relative violations of the KKT systems.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _split(majority: Any, minority: Any, K: Any) -> tuple[int, int]:
         return A, as_count("minority", minority, minimum=2)
     rest = as_count("K", K, minimum=3) - A
     if rest < 2:
-        raise InvalidInput(f"K must leave at least 2 minority classes, but {K} less {A} majority classes leaves {rest}.")
+        raise InvalidInput(f"K must leave at least 2 minority classes, but {K} less {A} majority classes is {rest}.")
     return A, rest
 
 
@@ -98,9 +98,9 @@ def _records(found: Any) -> list[dict[str, Any]]:
         if (A, B) not in ends:
             ends[A, B] = vanishing_product(majority=A, minority=B)
         records.append(
-            {"minority": B, "K": A + B, "product": product, "log_R0": log_R0, "R0": R0 if math.isfinite(R0) else None,
-             "R00": R00 if math.isfinite(R00) else None, "vanishes": product < ends[A, B], "residual": residual,
-             "residual_R00": residual_R00}
+            {"majority_share": A / (A + B), "product": product, "log_R0": log_R0,
+             "R0": R0 if math.isfinite(R0) else None, "R00": R00 if math.isfinite(R00) else None,
+             "vanishes": product < ends[A, B], "residual": residual, "residual_R00": residual_R00}
         )  # fmt: skip
     return records
 

@@ -1,0 +1,155 @@
+"""Any table as a figure: a map where x and y form a grid, lines where each x comes once, points otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from theory._errors import InvalidInput
+from theory.plots._style import GROUPS, SHADE, SMALL, finish, group_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from simulations.sweep.table import Table
+
+CMAP = "cividis"  # its luminance rises throughout, so that it reads in grey
+MOST_GROUPS = len(GROUPS)
+
+
+def plot_table(
+    table: Table, x: str, y: str, color: str | None = None, *, log: Collection[str] = (), title: str | None = None
+) -> Figure:  # fmt: skip
+    """Draw column y against column x.
+
+    With ``color`` and exactly one row for each pair of a grid of x and y: a map of ``color`` in filled cells with
+    contours, hatched where it has no number. Otherwise rows are lines where every x comes once, and points where not;
+    ``color`` then tells up to five values apart by colour and marker, more (or fractions) by a scale.
+
+    Parameters
+    ----------
+    log : which of ``x, y, color`` are logarithmic; a map's rows that are not positive are left out.
+
+    Raises
+    ------
+    InvalidInput : an unknown column or axis, x or y that are not numbers, nothing to draw.
+    """
+    from matplotlib.figure import Figure
+
+    for name in log:
+        if name not in ("x", "y", "color"):
+            raise InvalidInput(f"--log takes x, y and color, but was given {name[:40]!r}.")
+    if "color" in log and color is None:
+        raise InvalidInput("--log color needs --color.")
+    xs, ys = _numbers(table, x, "x" in log), _numbers(table, y, "y" in log)
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    ax = figure.add_subplot()
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+    grid = None if color is None else _grid(xs, ys)
+    if color is None:
+        _series(ax, xs, ys, {})
+    elif grid is not None and table[color].dtype.kind in "ifb":
+        _map(ax, grid, _numbers(table, color, "color" in log), color, "color" in log)
+    else:
+        _grouped(ax, table, xs, ys, color, "color" in log)
+    finish(ax, title=title or (f"{y} against {x}" if grid is None else f"{color}"), xlabel=x, ylabel=y)
+    return figure
+
+
+def _numbers(table: Table, name: str, log: bool) -> np.ndarray:
+    """A column as floats, NaN where it cannot be drawn."""
+    column = table[name]
+    if column.dtype.kind not in "ifb":
+        raise InvalidInput(f"column {name!r} holds {'text' if column.dtype.kind == 'U' else 'mixed values'}, "
+                           "but numbers are wanted.")  # fmt: skip
+    values = column.astype(np.float64)
+    if log:
+        values = np.where(values > 0, values, np.nan)
+    if not np.isfinite(values).any():
+        raise InvalidInput(f"column {name!r} has no {'positive number' if log else 'number'} in these rows.")
+    return values
+
+
+def _grid(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The values of x and y, and for each pair its row (len(y), len(x)); None where rows are no grid."""
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    (across, column), (up, line) = np.unique(x, return_inverse=True), np.unique(y, return_inverse=True)
+    if min(len(across), len(up)) < 2 or len(across) * len(up) != len(x):
+        return None
+    index = np.full((len(up), len(across)), -1)
+    index[line, column] = np.arange(len(x))
+    return None if (index < 0).any() else (across, up, index)
+
+
+def _map(ax: Axes, grid: tuple[np.ndarray, np.ndarray, np.ndarray], values: np.ndarray, name: str, log: bool) -> None:
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator
+
+    x, y, index = grid
+    z = np.ma.masked_invalid(values[index])
+    low, high = float(z.min()), float(z.max())
+    if low == high:
+        low, high = low - 0.5 * abs(low) - (not low), high + 0.5 * abs(high) + (not high)
+    norm = LogNorm(low, high) if log else Normalize(low, high)
+    if np.ma.is_masked(z):
+        ax.patch.set(**SHADE)
+        ax.text(0.01, 1.0, "hatched: no number", transform=ax.transAxes, ha="left", va="bottom", fontsize=SMALL)
+    edges = [_edges(values, scale) for values, scale in ((x, ax.get_xscale()), (y, ax.get_yscale()))]
+    filled = ax.pcolormesh(*edges, z, cmap=CMAP, norm=norm, rasterized=True)
+    locator: Any = LogLocator(numticks=8) if log else MaxNLocator(8)
+    levels = [level for level in locator.tick_values(low, high) if low < level < high]
+    if len(levels) > 1 and min(z.shape) > 2:
+        lines = ax.contour(x, y, z, levels=levels, colors="white", linewidths=0.9)
+        ax.clabel(lines, fmt=LogFormatterSciNotation() if log else "%g", fontsize=SMALL)
+    bar = ax.figure.colorbar(filled, ax=ax)
+    bar.set_label(name)
+    bar.ax.tick_params(labelsize=SMALL)
+
+
+def _edges(values: np.ndarray, scale: str) -> np.ndarray:
+    """Borders of cells half way between neighbours, on the axis' own scale."""
+    at = np.log(values) if scale == "log" else values
+    middle = (at[1:] + at[:-1]) / 2
+    border = np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
+    return np.exp(border) if scale == "log" else border
+
+
+def _series(ax: Axes, x: np.ndarray, y: np.ndarray, style: dict[str, Any]) -> None:
+    """A line through points where each x comes once, else points."""
+    there = np.isfinite(x) & np.isfinite(y)
+    x, y = x[there], y[there]
+    if not x.size:
+        return
+    order = np.argsort(x, kind="stable")
+    once = len(np.unique(x)) == len(x)
+    color, marker = group_style(0)
+    drawn = {"color": color, "marker": marker if len(x) <= 100 or not once else None, **style}
+    size = 4 if len(x) <= 500 else 2
+    ax.plot(x[order], y[order], linestyle="-" if once and len(x) > 1 else "none", markersize=size, linewidth=1.4,
+            markerfacecolor="white", **drawn)  # fmt: skip
+
+
+def _grouped(ax: Axes, table: Table, x: np.ndarray, y: np.ndarray, name: str, log: bool) -> None:
+    """Points told apart by colour: by a few values with markers and a legend, or along a scale."""
+    from matplotlib.colors import LogNorm
+
+    column = table[name]
+    values = list(dict.fromkeys(column.tolist()))
+    if len(values) <= MOST_GROUPS:
+        for i, value in enumerate(sorted(values, key=lambda v: (isinstance(v, str), v is None, v))):
+            mine = np.array([v == value for v in column.tolist()])
+            color, marker = group_style(i)
+            _series(ax, x[mine], y[mine], {"color": color, "marker": marker, "label": f"{name} = {value}"})
+        ax.legend(fontsize=SMALL, frameon=False)
+        return
+    if column.dtype.kind not in "ifb":
+        raise InvalidInput(f"column {name!r} has {len(values)} different texts, of which {MOST_GROUPS} can be told apart.")
+    drawn = ax.scatter(x, y, c=_numbers(table, name, log), cmap=CMAP, norm=LogNorm() if log else None, s=12)
+    ax.figure.colorbar(drawn, ax=ax).set_label(name)

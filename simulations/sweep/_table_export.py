@@ -1,0 +1,101 @@
+"""A table as a file: .csv, or .parquet with what computed it in its metadata."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from theory._errors import InvalidInput, PreconditionError
+
+if TYPE_CHECKING:
+    from simulations.sweep._table_store import StudyContents
+    from simulations.sweep.table import Table
+
+FORMATS = ("csv", "parquet")
+METADATA = b"deep-classifier-theory"
+
+
+def export(table: Table, path: Path, form: str, contents: Sequence[StudyContents] = ()) -> None:
+    """Write the table, whole or not at all.
+
+    A .csv holds numbers to the last bit, and nothing where there is no number; a .parquet is compressed without loss
+    and carries ``contents`` (versions, revisions, counts) as JSON under the metadata key ``deep-classifier-theory``.
+
+    Raises
+    ------
+    InvalidInput : an unknown format, a path that cannot be written. PreconditionError : pyarrow is missing.
+    """
+    if form not in FORMATS:
+        raise InvalidInput(f"--export must be csv or parquet, but is {form[:40]!r}.")
+    writer = _csv if form == "csv" else _parquet
+    partial = path.with_name(path.name + ".partial")
+    try:
+        writer(table, partial, contents)
+        partial.replace(path)
+    except OSError as error:
+        raise InvalidInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_export(path: Path) -> Table:
+    """The table in a .parquet that ``export`` wrote.
+
+    Raises
+    ------
+    InvalidInput : no such file, or not one of these. PreconditionError : pyarrow is missing.
+    """
+    from simulations.sweep.table import Table, as_column
+
+    _, reader = _arrow()
+    try:
+        found = reader.read_table(path)
+        about = json.loads(found.schema.metadata[METADATA])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InvalidInput(f"cannot read {str(path)!r} as an exported table: {reason}.") from None
+    columns = {name: as_column(found.column(name).to_pylist()) for name in found.column_names}
+    return Table(columns=columns, parameters=tuple(about["parameters"]))
+
+
+def _csv(table: Table, path: Path, _: Sequence[StudyContents]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(table.names)
+        writer.writerows(row.values() for row in table.rows())
+
+
+def _parquet(table: Table, path: Path, contents: Sequence[StudyContents]) -> None:
+    arrow, writer = _arrow()
+    columns = {
+        # numbers that are not there are null, as in the store
+        name: arrow.array(column, from_pandas=True) if column.dtype.kind in "ifb" else arrow.array(_texts(column))
+        for name, column in table.columns.items()
+    }
+    about = {"parameters": table.parameters, "contents": [one.to_json() for one in contents]}
+    made = arrow.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
+    floats = [name for name, column in table.columns.items() if column.dtype.kind == "f"]
+    plain = [name for name in table.names if name not in floats]
+    writer.write_table(
+        made, path, compression="zstd", compression_level=19, use_dictionary=plain,
+        use_byte_stream_split=floats or False,
+    )  # fmt: skip
+
+
+def _texts(column: Any) -> list[Any]:
+    """A column of one type for Arrow: where values mix, all as text."""
+    values = column.tolist()
+    kinds = {type(value) for value in values if value is not None}
+    return values if len(kinds) < 2 else [None if value is None else str(value) for value in values]
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet  # type: ignore[import-untyped]
+    except ImportError:
+        raise PreconditionError("parquet needs pyarrow: pip install 'deep-classifier-theory[sweep]'.") from None
+    return pyarrow, parquet
