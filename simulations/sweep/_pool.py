@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import socket
+import sqlite3
+import threading
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simulations.sweep._load import error_text
@@ -22,8 +28,8 @@ class Pool:
 
     workers: int
     backend: Any
-    deaths: tuple[type[BaseException], ...]
-    own_process: bool
+    deaths: tuple[type[BaseException], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(
         self, name: str, batches: Iterable[tuple[int, Sequence[Mapping[str, Any]]]], *, ahead: str = "2 * n_jobs"
@@ -31,14 +37,16 @@ class Pool:
         """What the batches of task ``name`` give, as it comes."""
         from joblib import Parallel, delayed, parallel_config  # type: ignore[import-untyped]
 
-        calls = (delayed(compute_batch)(name, number, batch, self.own_process) for number, batch in batches)
-        with parallel_config(**self.backend):
+        calls = (delayed(compute_batch)(name, number, batch) for number, batch in batches)
+        threads = {"inner_max_num_threads": 1} if self.backend == "loky" else {}
+        with parallel_config(self.backend, **threads):
             parallel = Parallel(
-                n_jobs=self.workers, return_as="generator_unordered", batch_size=1, pre_dispatch=ahead
+                n_jobs=self.workers, return_as="generator_unordered", batch_size=1, pre_dispatch=ahead, **self.options
             )
         found = parallel(calls)
         try:
-            yield from found
+            for returned in found:  # noqa: UP028 - "yield from" would close it before what follows
+                yield returned
         finally:
             with warnings.catch_warnings():
                 # joblib warns of what it cancels, which is what an interrupted sweep wants
@@ -64,48 +72,77 @@ def open_pool(jobs: int, scheduler: str | None) -> Iterator[Pool]:
             yield pool
     elif jobs == 1:
         with threads_restored():
-            yield Pool(1, {"backend": "sequential"}, (), own_process=False)
+            yield Pool(1, "sequential")
     else:
-        backend = {"backend": "loky", "inner_max_num_threads": 1}
-        yield Pool(jobs, backend, (loky.TerminatedWorkerError, loky.BrokenProcessPool), own_process=True)
+        # joblib keeps its workers for the next call with equal options, but they know the modules of before
+        options = {"initializer": _belong_to_parent, "initargs": (os.getpid(), time.monotonic())}
+        yield Pool(jobs, "loky", (loky.TerminatedWorkerError, loky.BrokenProcessPool), options)
+
+
+def _belong_to_parent(parent: int, _began: float) -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the parent; and end when it has been killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
 def _cluster(address: str) -> Iterator[Pool]:
     try:
         from dask.distributed import Client, KilledWorker
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise PreconditionError("--scheduler needs Dask: pip install 'deep-classifier-theory[cluster]'.") from None
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # one sentence says it
-    try:
+    with _silent_log():
         try:
+            # a client that finds nobody leaves threads behind, which then complain
+            socket.create_connection(get_address_host_port(address), timeout=PATIENCE).close()
             client = Client(address, timeout=f"{PATIENCE}s", set_as_default=False)
-        except (OSError, ValueError, TypeError, ImportError) as error:
+        except (OSError, ValueError, TypeError, ImportError, OverflowError, NotImplementedError) as error:
             raise PreconditionError(f"no scheduler answers at {address!r}: {error_text(error)}.") from None
-        with client:
-            try:
+        try:
+            with client:
                 client.wait_for_workers(1, timeout=PATIENCE)
-            except TimeoutError:
-                raise PreconditionError(f"no worker has joined the scheduler at {address!r}.") from None
-            backend = {"backend": _backend(client)}
-            yield Pool(sum(client.ncores().values()), backend, (KilledWorker,), own_process=False)
-    except (KeyboardInterrupt, TheoryError):
-        raise
-    except Exception as error:  # whatever a lost connection raises here and there
-        raise PreconditionError(
-            f"the cluster at {address!r} is lost ({error_text(error)}); what is stored stays, and --resume goes on."
-        ) from None
+                backend = _backend(client)
+                yield Pool(backend.effective_n_jobs(), backend, (KilledWorker,))
+        except (KeyboardInterrupt, TheoryError, sqlite3.Error):
+            raise
+        except Exception as error:  # whatever a lost connection raises here and there
+            raise PreconditionError(
+                f"the cluster at {address!r} has no workers or is lost ({error_text(error)}); what is stored stays."
+            ) from None
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Dask's log has a handler per module; what matters in it becomes one sentence."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
 
 
 def _backend(client: Any) -> Any:
-    """Joblib's Dask backend, which by itself waits for ever for a batch whose worker ended."""
+    """Joblib's Dask backend.
+
+    By itself it waits for ever for a batch whose worker ended, and with one worker computes in the calling process.
+    """
     from joblib._dask import DaskDistributedBackend  # type: ignore[import-untyped]
 
     class Backend(DaskDistributedBackend):
+        def effective_n_jobs(self, n_jobs: int = 1) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
+
         def submit(self, func: Any, callback: Any = None) -> Any:
             future = super().submit(func, callback)
             future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)

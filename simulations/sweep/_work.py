@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from simulations.sweep._load import error_text, load_task
 from theory._errors import InvalidInput
 
 LIMIT = 2.0  # seconds after which a worker hands back what it has, so that a kill loses little
-_ALONE = threading.Lock()  # a Dask worker may have several threads, and what they compute shares global state
+_ALONE = threading.RLock()  # a Dask worker may have several threads, and what they compute shares global state
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _limited = 0  # modules that were loaded when the number of threads was last set
 
@@ -44,11 +43,8 @@ class Returned:
     problem: str | None = None
 
 
-def compute_batch(name: str, number: int, configs: Sequence[Mapping[str, Any]], own_process: bool) -> Returned:
+def compute_batch(name: str, number: int, configs: Sequence[Mapping[str, Any]]) -> Returned:
     """Compute until all are done or ``LIMIT`` seconds are over; never raises for what a task raises."""
-    if own_process:
-        # Ctrl-C reaches every process of a terminal; the parent alone acts on it
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     with _ALONE:
         began = time.perf_counter()
         one_thread()
@@ -63,9 +59,7 @@ def compute_batch(name: str, number: int, configs: Sequence[Mapping[str, Any]], 
         return Returned(number, outcomes, time.perf_counter() - began, provenance())
 
 
-def _one_by_one(
-    compute: Callable[..., Any], configs: Sequence[Mapping[str, Any]], began: float
-) -> Iterator[Outcome]:
+def _one_by_one(compute: Callable[..., Any], configs: Sequence[Mapping[str, Any]], began: float) -> Iterator[Outcome]:
     then = began
     for config in configs:
         found = _tried(compute, **config)

@@ -9,7 +9,10 @@ import sys
 import pytest
 
 CALL = "from simulations.cli import main; main()"
-HEAVY = "numpy scipy cvxpy matplotlib sympy sklearn torch pandas theory.peeled theory.flow theory.bounds theory.norms"
+HEAVY = (
+    "numpy scipy cvxpy matplotlib sympy sklearn torch pandas joblib dask distributed yaml pyarrow "
+    "theory.peeled theory.flow theory.bounds theory.norms"
+)
 
 
 def call(*words, code=CALL):
@@ -32,6 +35,7 @@ def test_help_names_every_subcommand():
         "complexity",
         "connect",
         "validate",
+        "sweep",
         "demo",
     ):
         assert name in done.stdout
@@ -68,6 +72,7 @@ def test_help_is_quick():
         "complexity",
         "connect",
         "validate",
+        "sweep",
         "demo",
     ],
 )

@@ -1,0 +1,73 @@
+"""Tasks of a user's own, for the tests of the sweep engine, and what they compare."""
+
+import os
+import signal
+import threading
+import time
+
+CALLS = []
+
+
+def inverse(x, seed=0, delay=0.0):
+    """A plain function; fails at 0."""
+    time.sleep(delay)
+    CALLS.append((x, seed))
+    return {"y": 1 / x, "third": (x + seed) / 3, "even": x % 2 == 0, "name": str(x)}
+
+
+def together(configs):
+    CALLS.append(len(configs))
+    if any(config["x"] == 7 for config in configs):
+        raise RuntimeError("seven")
+    return [ValueError("three") if config["x"] == 3 else {"y": config["x"] ** 2} for config in configs]
+
+
+def square(x):
+    raise AssertionError("the vectorised form runs")
+
+
+square.batch = together
+
+
+def short(x):
+    """Its vectorised form forgets the last record."""
+
+
+short.batch = lambda configs: [{"y": 0}] * (len(configs) - 1)
+
+
+def deadly(x, y=0):
+    if x == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"double": 2 * x}
+
+
+def odd_values(x):
+    """Whatever a task may return, or do."""
+    if x == "exit":
+        raise SystemExit(3)
+    return {"list": [1, 2], "set": {"a": {1}}, "none": None, "nan": {"a": float("nan")}}[x]
+
+
+def threads(x):
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((4, 4)) @ np.ones((4, 4))
+    pools = [pool["num_threads"] for pool in threadpool_info()]
+    return {"most": max(pools), "variable": os.environ["OMP_NUM_THREADS"], "thread": threading.active_count() > 0}
+
+
+def matrix(x, seed):
+    """Sums whose last bits depend on the number of BLAS threads."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((120, 120)) * x
+    return {"sum": float((A @ A).sum()), "norm": float(np.linalg.norm(A, 2))}
+
+
+def table(store):
+    """All of the rows that is not about when and how long; nor the revision, which a commit meanwhile would change."""
+    rows = sorted((row.to_json() for row in store.rows()), key=lambda row: row["key"])
+    return [{name: row[name] for name in row if name not in ("seconds", "finished", "revision")} for row in rows]
