@@ -31,7 +31,7 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Frank-Wolfe (dual) gap of the convex program at the returned Z, from its gradient alone.",
         "peeled/test_solve.py"),
     "theory.peeled.curve.PhaseCurve": (
-        OPTIMA, "The same for every point of a curve.", "As above, point by point.", "plots/test_plots.py"),
+        OPTIMA, "The same for every point of a curve.", "As above, point by point.", "peeled/test_solve.py"),
     "theory.peeled.regularization.RegularizationPath": (
         OPTIMA, "The same for every penalty of a path.", "As above, point by point.",
         "peeled/test_ufm_cross_entropy.py"),
@@ -47,8 +47,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         OPTIMA, "The penalty from which a group merges is where the slope of the loss along the split changes sign.",
         "That slope by complex step, against the closed form.", "peeled/test_penalised_thresholds.py"),
     "theory.peeled.regression.RegressionSolution": (
-        OPTIMA, "The regression model's objective is globally optimal.", "Dual bound from the residual's spectral norm.",
-        "peeled/test_regression_model.py"),
+        OPTIMA, "The regression model's objective is globally optimal.",
+        "Fenchel dual of the squared error with the nuclear norm.", "peeled/test_regression_model.py"),
     "theory.peeled.deep_collapse.DeepCollapseMap": (
         OPTIMA, "No factors of any shape have an objective below `lower`.",
         "A bound of the Schatten quasi-norm problem, evaluated apart from the constructions.",
@@ -74,7 +74,7 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "flow/test_flow_against_exact.py"),
     "theory.flow._algorithm_record.AlgorithmSolution": (
         FLOWS, "How far a discrete algorithm drifts from what the flow conserves.", "From both ends.",
-        "flow/test_algorithms.py"),
+        "flow/test_algorithms_flow.py"),
     "theory.flow.diagnostics.FlowDiagnostics": (
         FLOWS, "The smoothed margin never fell, and the KKT residuals fall as the theory says.",
         "At chosen steps, each from the stored parameters.", "flow/test_algorithms_flow.py"),
@@ -141,10 +141,10 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "norms/test_orthogonal.py"),
     "theory.bounds._report.HoldOut": (
         NORMS, "With probability 1 - delta the error is at most `upper`, by fresh samples alone.",
-        "Exact binomial limit (Clopper-Pearson).", "bounds/test_frame.py"),
+        "Exact binomial limit (Clopper-Pearson).", "cli/test_bounds.py"),
     "theory.bounds._report.Assumption": (
         NORMS, "Whether a theorem's hypothesis holds for this network, and why.",
-        "From the architecture, and where it matters the weights.", "bounds/test_frame.py"),
+        "From the architecture, and where it matters the weights.", "bounds/test_layered.py"),
     "theory.bounds.measures.all_layer_margin.AllLayerMargins": (
         NORMS, "`upper` is the length of a perturbation that does change the class.", "The network is run with it.",
         "bounds/test_measures.py"),
@@ -160,8 +160,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         RUNS, "Whether a hypothesis of the prediction holds in this run, with the number that decides.",
         "Measured on the network.", "bridge/test_prediction.py"),
     "simulations.bridge._layers.LayerNumbers": (
-        RUNS, "How far two layers are from balanced (a measure).", "Singular values in float64.",
-        "bridge/test_monitor.py"),
+        RUNS, "How far two layers are from balanced (a measure).", "Gram matrices in float64.",
+        "bridge/test_features.py"),
     "simulations.bridge.measurement.LayerEnergy": (
         RUNS, "Whether the network is homogeneous in this layer, on the first samples (a measure).",
         "The layer doubled, the output compared.", "bridge/test_prediction.py"),
@@ -218,5 +218,6 @@ def tables() -> str:
                 record = f"{{py:obj}}`~{name}`" if name else f"`{real.rpartition('.')[2]}`"
                 shown = ", ".join(f"`{a}`" for a in found()[real][1])
                 rows.append((record, shown, proves, how, f"`tests/{test}`"))
-        parts.append(f"## {group}\n\n" + table(("record", "attribute", "what it says", "recomputed from", "tests"), rows))
+        head = ("record", "attribute", "what it says", "recomputed from", "tests")
+        parts.append(f"## {group}\n\n" + table(head, rows))
     return "\n".join(parts)

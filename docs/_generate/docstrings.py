@@ -9,7 +9,8 @@ from _generate.inventory import KEY
 LISTS = {"Parameters", "Attributes", "Raises"}
 ENTRY = re.compile(r"^(\*{0,2}[\w ,.*`]+?) : (.+)$")
 LITERAL = re.compile(r"(``.*?``|:\w+(?::\w+)?:`[^`]*`|`[^`]*`_*)", re.S)
-EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})(?=[^\s*])[^*]*?(?<=[^\s*])\1(?![\w*])", re.S)
+# Emphasis, which stays, or a single character that would be taken for markup.
+STRAY = re.compile(r"(?<![\w*])(\*{1,2})(?=[^\s*])[^*]*?(?<=[^\s*])\1(?![\w*])|(?<!\\)[|*]", re.S)
 
 
 def unfold(lines: list[str]) -> list[str]:
@@ -80,10 +81,7 @@ def spoken(block: list[str]) -> list[str]:
         return []
     parts = LITERAL.split("\n".join(block))
     for i in range(0, len(parts), 2):
-        kept: list[str] = []
-        text = EMPHASIS.sub(lambda m: kept.append(m[0]) or f"\0{len(kept) - 1}\0", parts[i])
-        text = re.sub(r"(?<!\\)([|*])", r"\\\1", text)
-        text = re.sub("\0(\\d+)\0", lambda m, kept=kept: kept[int(m[1])], text)
+        text = STRAY.sub(lambda m: m[0] if len(m[0]) > 1 else "\\" + m[0], parts[i])
         parts[i] = KEY.sub(r":cite:t:`\g<0>`", text)
     return "".join(parts).split("\n")
 

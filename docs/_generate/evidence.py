@@ -148,7 +148,8 @@ def experiment_sections() -> str:
             for c in record["agreement"]["checks"]
         ]  # fmt: skip
         checks = table(("quantity", "measured is, to prediction", "deviation", "tolerance", "runs", "agrees"), rows)
-        settings = "\n".join(f"- **{key}**: {cell(value)}" for key, value in record["settings"].items() if key != "quick")
+        given = {key: value for key, value in record["settings"].items() if key != "quick"}
+        settings = "\n".join(f"- **{key}**: {cell(value)}" for key, value in given.items())
         notes = "\n".join(f"- {cell(note)}" for note in record["notes"])
         parts.append(
             f"({anchor(name)})=\n## {name}\n\n{record['claim'][0].upper()}{record['claim'][1:]}. "
@@ -175,7 +176,8 @@ def cell(value: Any, longest: int = 600) -> str:
 
 def more_pages() -> str:
     """Reports that other commands write, those that exist."""
-    known = ("benchmarks", "mutants", "fuzz", *sorted(f"studies/{p.stem}" for p in (ROOT / "docs/studies").glob("*.md")))
+    studies = sorted(f"studies/{path.stem}" for path in (ROOT / "docs" / "studies").glob("*.md"))
+    known = ("benchmarks", "mutants", "fuzz", *studies)
     there = [name for name in known if (ROOT / "docs" / f"{name}.md").exists()]
     if not there:
         return ""

@@ -29,7 +29,7 @@ BOUNDS = (
 )  # fmt: skip
 SIMULATIONS = (
     "simulations.bridge", "simulations.data", "simulations.train", "simulations.networks", "simulations.store",
-    "simulations.experiments.registry", "simulations.experiments.result",
+    "simulations.sweep", "simulations.experiments.registry", "simulations.experiments.result",
 )  # fmt: skip
 # Statements of a problem or recipes for data: a formula, but no claim that could be proved.
 DEFINITIONS = {
@@ -165,9 +165,14 @@ def unlabelled() -> list[str]:
 def markdown(text: str) -> str:
     """A line of a docstring as Markdown for a cell of a table."""
     text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
-    text = re.sub(r":(func|class|mod|meth):`([^`]*)`", r"{py:obj}`\2`", text)
+    text = re.sub(r":(?:func|class|mod|meth):`([^`]*)`", lambda m: f"{{py:obj}}`~{full_name(m[1])}`", text)
     text = re.sub(r"``([^`]*)``", r"`\1`", text)
     return text.replace("|", r"\|").replace("<", "&lt;") if "`" not in text else text.replace("|", r"\|")
+
+
+def full_name(name: str) -> str:
+    """The public name of which this is the end; the name itself where there is no such."""
+    return next((known for known in public() if known.endswith("." + name)), name)
 
 
 def cite(keys: tuple[str, ...]) -> str:

@@ -59,8 +59,8 @@ def gallery() -> str:
         title, claim = heading(notebook)
         image = f":img-top: notebooks/{source.stem}.png\n" if first_figure(notebook) else ""
         cards.append(
-            f":::{{grid-item-card}} {source.stem[:2]} {title}\n:link: notebooks/{source.stem}\n:link-type: doc\n{image}\n"
-            f"{claim}\n:::\n"
+            f":::{{grid-item-card}} {source.stem[:2]} {title}\n:link: notebooks/{source.stem}\n:link-type: doc\n{image}"
+            f"\n{claim}\n:::\n"
         )
         entries.append(f"notebooks/{source.stem}")
     grid = "::::{grid} 1 2 2 2\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n"
