@@ -82,8 +82,8 @@ def machine() -> str:
     return (
         f"Measured on {os.cpu_count()} cores of {_processor()}, one of them used; Python {platform.python_version()}, "
         f"{version('numpy')}, {version('scipy')}. One thread does {gemm_rate() / 1e9:.0f} GFLOP/s in double and "
-        f"{gemm_rate('float32') / 1e9:.0f} in single precision matrix products, and reads {read_rate() / 1e9:.0f} GB/s. "
-        f"The machine's load over the last fifteen minutes was {os.getloadavg()[2]:.1f}; 1 is this program alone."
+        f"{gemm_rate('float32') / 1e9:.0f} in single precision matrix products, and reads {read_rate() / 1e9:.0f} GB/s."
+        f" The machine's load over the last fifteen minutes was {os.getloadavg()[2]:.1f}; 1 is this program alone."
     )
 
 
