@@ -129,7 +129,7 @@ class ResultsStore:
                 for name, kind in _ADDED.items():
                     if name not in there:
                         self._db.execute(f"ALTER TABLE records ADD COLUMN {name} {kind}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:  # a path can hold what no file name may
             raise InvalidInput(f"{self.path!r} cannot be used as a results store: {error}.") from None
 
     def once(self, config: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from simulations.cli import (
     inspect,
     norms,
     peel,
+    results,
     rho,
     sweep,
     threshold,
@@ -46,6 +47,7 @@ app.command("complexity")(complexity.complexity)
 app.command("connect")(connect.connect)
 app.command("validate")(validate.validate)
 app.command("sweep")(sweep.sweep)
+app.command("results")(results.results)
 app.command("demo")(demo.demo)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,8 @@ def sweep(
     from simulations._progress import Progress
     from simulations.store import ResultsStore
     from simulations.sweep import read_study, run_study, shipped_studies
+    from simulations.sweep._load import check_parameters, load_task
+    from simulations.sweep._pool import cores
     from theory._errors import InvalidInput
 
     if study is None:
@@ -46,10 +49,11 @@ def sweep(
         return
     if jobs is not None and scheduler is not None:
         raise InvalidInput("give --jobs for this machine or --scheduler for a cluster, not both.")
-    workers = 1 if scheduler is not None else _cores() if jobs is None else jobs
     chosen = read_study(study)
+    check_parameters(load_task(chosen.task), chosen)  # before a file is made for it
+    workers = jobs if jobs is not None else 1 if scheduler is not None else cores()
     path = Path(f"{chosen.name}.sqlite") if store is None else store
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise InvalidInput(f"no folder {str(path.parent)!r} for the store.")
     try:
         with ResultsStore(path) as rows, Progress(chosen.name) as progress:
@@ -63,9 +67,3 @@ def sweep(
     typer.echo(json_text(record) if json else f"{done.summary()}\nrows in {path}")
     if not done.complete:
         raise typer.Exit(1)
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

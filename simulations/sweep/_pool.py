@@ -17,8 +17,9 @@ from typing import Any
 
 from simulations.sweep._load import error_text
 from simulations.sweep._work import Returned, compute_batch, threads_restored
-from theory._errors import PreconditionError, TheoryError
+from theory._errors import InvalidInput, PreconditionError, TheoryError
 
+MOST_PER_CORE = 8  # processes
 PATIENCE = 10  # seconds for a scheduler to answer, and for its first worker to join
 
 
@@ -55,18 +56,19 @@ class Pool:
 
 
 @contextmanager
-def open_pool(jobs: int, scheduler: str | None) -> Iterator[Pool]:
-    """Workers for as long as the block lasts.
+def open_pool(jobs: int, scheduler: str | None, configurations: int) -> Iterator[Pool]:
+    """Workers for as long as the block lasts, not many more than there are configurations.
 
     Raises
     ------
-    PreconditionError : joblib or Dask is missing, the scheduler does not answer, or the cluster is lost.
+    InvalidInput : more than eight jobs per core. PreconditionError : joblib or Dask is missing, the scheduler does
+        not answer, or the cluster is lost.
     """
-    try:
-        import joblib.externals.loky.process_executor as loky  # type: ignore[import-untyped]
-        import threadpoolctl  # type: ignore[import-untyped]  # noqa: F401
-    except ImportError:
-        raise PreconditionError("a sweep needs joblib: pip install 'deep-classifier-theory[sweep]'.") from None
+    most = MOST_PER_CORE * cores()
+    if jobs > most:
+        raise InvalidInput(f"jobs must be at most {most} on this machine, {MOST_PER_CORE} per core, but is {jobs}.")
+    import joblib.externals.loky.process_executor as loky  # type: ignore[import-untyped]
+
     if scheduler is not None:
         with _cluster(scheduler) as pool:
             yield pool
@@ -76,7 +78,23 @@ def open_pool(jobs: int, scheduler: str | None) -> Iterator[Pool]:
     else:
         # joblib keeps its workers for the next call with equal options, but they know the modules of before
         options = {"initializer": _belong_to_parent, "initargs": (os.getpid(), time.monotonic())}
-        yield Pool(jobs, "loky", (loky.TerminatedWorkerError, loky.BrokenProcessPool), options)
+        wanted = min(jobs, max(2, configurations))  # with 1, joblib would compute in this process
+        yield Pool(wanted, "loky", (loky.TerminatedWorkerError, loky.BrokenProcessPool), options)
+
+
+def cores() -> int:
+    """Cores that this process may use.
+
+    Raises
+    ------
+    PreconditionError : joblib, or threadpoolctl, is missing.
+    """
+    try:
+        import joblib
+        import threadpoolctl  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError:
+        raise PreconditionError("a sweep needs joblib: pip install 'deep-classifier-theory[sweep]'.") from None
+    return joblib.cpu_count()
 
 
 def _belong_to_parent(parent: int, _began: float) -> None:

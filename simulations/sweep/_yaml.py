@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     shown = repr(str(path))
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):  # False where the name is too long, too
             raise InvalidInput(f"no file {shown}.")
         if path.stat().st_size > MOST_BYTES:
             raise InvalidInput(f"{shown} has more than {MOST_BYTES} bytes, which no study needs.")

@@ -116,7 +116,7 @@ def run_study(
     there = before["done"] + (0 if retry else before["failed"])
     began, done, failed, first_error = time.monotonic(), 0, 0, None
     try:
-        with open_pool(jobs, scheduler) as pool:
+        with open_pool(jobs, scheduler, len(study)) as pool:
             batches = Batches(study, store, retry=retry, workers=pool.workers)
             for returned in _computed(pool, batches, study.task):
                 if returned.problem is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -169,12 +170,13 @@ def read_study(source: str | Path) -> Study:
     """
     from simulations.sweep._yaml import read_yaml
 
-    shipped = shipped_studies()
-    path = Path(source)
-    if str(source) in shipped and not path.is_file():
+    shipped, path = shipped_studies(), Path(source)
+    there = os.path.isfile(path)  # False where the name is too long, too
+    if str(source) in shipped and not there:
         path = shipped[str(source)]
-    elif path.suffix not in (".yaml", ".yml") and not path.is_file():
-        raise InvalidInput(f"no file and no shipped study is called {str(source)!r}; shipped: {', '.join(shipped)}.")
+    elif path.suffix not in (".yaml", ".yml") and not there:
+        known = ", ".join(shipped)
+        raise InvalidInput(f"no file and no shipped study is called {str(source)[:200]!r}; shipped: {known}.")
     content = read_yaml(path)
     _check_keys(f"{str(path)!r}", content, ("name", "task"), ("fixed", "grid", "sample", "seeds"))
     if "grid" in content and not content["grid"]:

@@ -36,6 +36,7 @@ def test_help_names_every_subcommand():
         "connect",
         "validate",
         "sweep",
+        "results",
         "demo",
     ):
         assert name in done.stdout
@@ -73,6 +74,7 @@ def test_help_is_quick():
         "connect",
         "validate",
         "sweep",
+        "results",
         "demo",
     ],
 )

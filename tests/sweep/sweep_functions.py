@@ -58,6 +58,12 @@ def threads(x):
     return {"most": max(pools), "variable": os.environ["OMP_NUM_THREADS"], "thread": threading.active_count() > 0}
 
 
+def torch_threads(x):
+    import torch
+
+    return {"threads": torch.get_num_threads()}
+
+
 def matrix(x, seed):
     """Sums whose last bits depend on the number of BLAS threads."""
     import numpy as np

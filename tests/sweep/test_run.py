@@ -14,7 +14,7 @@ from simulations.store import ResultsStore
 from simulations.sweep import Sample, Study, run_study
 from simulations.sweep import _batches as batches
 from simulations.sweep import _work as work
-from theory import InvalidInput
+from theory import InvalidInput, PreconditionError
 
 HERE = Path(__file__).parent
 
@@ -155,6 +155,42 @@ def test_one_thread_each_and_afterwards_as_before(functions, store, monkeypatch,
         assert [pool["num_threads"] for pool in threadpool_info()] == before and max(before) == 2
     assert os.environ["OMP_NUM_THREADS"] == "3"
     assert [row.record for row in store.rows()] == [{"most": 1, "variable": "1", "thread": True}] * 2
+
+
+def test_pytorch_has_one_thread_and_then_as_many_as_before(functions, store):
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run_study(Study(name="s", task="sweep_functions:torch_threads", fixed={"x": 1}), store)
+        assert torch.get_num_threads() == 2 and store.rows()[0].record == {"threads": 1}
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_full_disk_is_one_sentence(functions, tmp_path):
+    with ResultsStore(tmp_path / "s.sqlite") as store:
+        store._db.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(PreconditionError, match=r"cannot be used: database or disk is full; what is stored stays"):
+            run_study(inverse(values=range(1, 2000)), store)
+        count = len(store.rows())
+        store._db.execute("PRAGMA max_page_count = 100000")
+        done = run_study(inverse(values=range(1, 2000)), store, resume=True)
+        assert count > 0 and (done.done, done.skipped) == (1999 - count, count)
+
+
+@pytest.mark.parametrize(("jobs", "said"), [(0, "at least 1"), (1.5, "whole"), (10**6, "per core"), (None, "real")])
+def test_numbers_of_jobs(functions, store, jobs, said):
+    with pytest.raises(InvalidInput, match=said):
+        run_study(inverse(), store, jobs=jobs)
+
+
+@pytest.mark.parametrize("missing", ["joblib", "threadpoolctl", "dask.distributed"])
+def test_what_is_not_installed_is_named(functions, store, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    extra = "cluster" if missing.startswith("dask") else "sweep"
+    with pytest.raises(PreconditionError, match=rf"pip install 'deep-classifier-theory\[{extra}\]'"):
+        run_study(inverse(), store, scheduler="tcp://127.0.0.1:1")
 
 
 def test_a_configuration_that_kills_its_process_is_found(functions, store):
