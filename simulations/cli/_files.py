@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from theory._errors import InvalidInput
+from theory._errors import InvalidInput, TheoryError
+
+LONGEST_REASON = 300  # characters of another library's sentence
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever is raised while ``path`` is read, as one sentence.
+
+    Raises
+    ------
+    InvalidInput : no such file, or not an ordinary one; an exception of whoever reads it.
+    """
+    if not os.path.isfile(path):  # False also for a name that no file can have, unlike Path's
+        raise InvalidInput(f"no file {short(path)}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # NumPy's, beside the one sentence
+            yield
+    except TheoryError:
+        raise
+    except Exception as error:  # the libraries that read a damaged file let almost anything through
+        reason = " ".join(str(error).split())[:LONGEST_REASON].rstrip(".") or type(error).__name__
+        raise InvalidInput(f"cannot read {short(path)}: {reason}.") from None
+
+
+def short(path: Path) -> str:
+    """The name of a file in quotes, its beginning left out where it is long."""
+    text = str(path)
+    return repr(text if len(text) <= LONGEST_REASON else "..." + text[-LONGEST_REASON:])
 
 
 def read_array(path: Path, *, column: str | None = None, text: bool = False) -> np.ndarray:
@@ -18,9 +51,7 @@ def read_array(path: Path, *, column: str | None = None, text: bool = False) -> 
     ------
     InvalidInput : missing file, another format, a pickled object, an unknown column, a row without a value.
     """
-    if not path.is_file():
-        raise InvalidInput(f"no file {str(path)!r}.")
-    try:
+    with reading(path):
         if path.suffix == ".npy":
             array = np.load(path, allow_pickle=False)
             if not isinstance(array, np.ndarray):
@@ -28,38 +59,28 @@ def read_array(path: Path, *, column: str | None = None, text: bool = False) -> 
             return array
         if path.suffix == ".csv":
             return _read_csv(path, column, text)
-    except InvalidInput:
-        raise
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise InvalidInput(f"cannot read {str(path)!r}: {reason}.") from None
-    raise InvalidInput(f"{str(path)!r} is neither .npy nor .csv.")
+        raise InvalidInput(f"{short(path)} is neither .npy nor .csv.")
 
 
 def _read_csv(path: Path, column: str | None, text: bool) -> np.ndarray:
     """All of a headerless numeric file, or one named column of a file with a header."""
     if column is None:
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # NumPy only warns of an empty file
-            try:
-                return np.loadtxt(path, delimiter=",", ndmin=1)
-            except UserWarning:
-                raise InvalidInput(f"{str(path)!r} holds no numbers.") from None
+        table = np.loadtxt(path, delimiter=",", ndmin=1, encoding="utf-8-sig")
+        if not table.size:
+            raise InvalidInput(f"{short(path)} holds no numbers.")
+        return table
     import csv
 
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        try:
-            rows = csv.DictReader(stream)
-            if column not in (rows.fieldnames or []):
-                raise InvalidInput(f"{str(path)!r} has no column {column!r}; it has {rows.fieldnames}.")
-            cells = [row[column] for row in rows]
-        except csv.Error as error:
-            raise ValueError(str(error)) from None
+        rows = csv.DictReader(stream)
+        names = rows.fieldnames or []
+        if column not in names:
+            has = ", ".join(names)[:LONGEST_REASON]
+            raise InvalidInput(f"{short(path)} has no column {column[:40]!r}; it has {has!r}.")
+        cells = [row[column] for row in rows]
     empty = next((i for i, cell in enumerate(cells) if cell is None or not cell.strip()), None)
     if empty is not None:
-        raise InvalidInput(f"row {empty + 1} of {str(path)!r} has no value in column {column!r}.")
+        raise InvalidInput(f"row {empty + 1} of {short(path)} has no value in column {column!r}.")
     try:
         return np.array([float(cell) for cell in cells])
     except ValueError:
@@ -73,23 +94,26 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
 
     Raises
     ------
-    InvalidInput : missing file, another format, a pickled object.
+    InvalidInput : missing file, another format, a pickled object, arrays that this machine's memory cannot hold.
     """
-    import zipfile
-    import zlib
-
     if path.suffix != ".npz":
-        raise InvalidInput(f"{str(path)!r} is not .npz.")
-    if not path.is_file():
-        raise InvalidInput(f"no file {str(path)!r}.")
-    try:
+        raise InvalidInput(f"{short(path)} is not .npz.")
+    with reading(path):
         with np.load(path, allow_pickle=False) as archive:
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array, not an archive")
+            size, memory = sum(part.file_size for part in archive.zip.infolist()), _memory()
+            if size > memory:  # a small file can say so, and filling it would end the process
+                raise ValueError(f"its arrays take {size / 2**30:.0f} GiB, and this machine has {memory / 2**30:.0f}")
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise InvalidInput(f"cannot read {str(path)!r}: {reason}.") from None
+
+
+def _memory() -> float:
+    """Bytes of this machine; infinite where it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def make_folder(path: Path) -> Path:
@@ -99,13 +123,11 @@ def make_folder(path: Path) -> Path:
     ------
     InvalidInput : the folder cannot be made, or not be written to.
     """
-    import os
-
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"cannot make the folder {str(path)!r}: {reason}.") from None
+        raise InvalidInput(f"cannot make the folder {short(path)}: {reason}.") from None
     if not os.access(path, os.W_OK):
-        raise InvalidInput(f"cannot write to the folder {str(path)!r}.")
+        raise InvalidInput(f"cannot write to the folder {short(path)}.")
     return path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simulations.cli._files import LONGEST_REASON, read_archive, reading, short
 from theory._errors import InvalidInput
 
 MOST_CLASSES = 10_000
@@ -23,58 +24,48 @@ def read_points(path: Path, labels_column: str | None = None) -> tuple[np.ndarra
     ------
     InvalidInput : missing file, another format, a missing column, rows of unequal length, what is not a number.
     """
-    if not path.is_file():
-        raise InvalidInput(f"no file {str(path)!r}.")
-    try:
+    with reading(path):
         if path.suffix == ".npz":
             return _read_npz(path, labels_column or "y")
         if path.suffix == ".csv":
             return _read_csv(path, labels_column)
-    except InvalidInput:
-        raise
-    except (OSError, ValueError, EOFError, MemoryError, csv.Error) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise InvalidInput(f"cannot read {str(path)!r}: {reason}.") from None
-    raise InvalidInput(f"{str(path)!r} is neither .csv nor .npz.")
+        raise InvalidInput(f"{short(path)} is neither .csv nor .npz.")
 
 
 def _read_npz(path: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in ("X", column) if name not in arrays]
-            if missing:
-                raise InvalidInput(f"{str(path)!r} has no array {missing[0]!r}; it has {', '.join(arrays) or 'none'}.")
-            return arrays["X"], arrays[column]
-    except zipfile.BadZipFile as error:
-        raise ValueError(str(error)) from None
+    arrays = read_archive(path)
+    missing = [name for name in ("X", column) if name not in arrays]
+    if missing:
+        has = ", ".join(arrays)[:LONGEST_REASON] or "none"
+        raise InvalidInput(f"{short(path)} has no array {missing[0][:40]!r}; it has {has!r}.")
+    return arrays["X"], arrays[column]
 
 
 def _read_csv(path: Path, column: str | None) -> tuple[np.ndarray, np.ndarray]:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         rows = [[cell.strip() for cell in row] for row in csv.reader(stream) if any(cell.strip() for cell in row)]
     if not rows:
-        raise InvalidInput(f"{str(path)!r} holds no rows.")
+        raise InvalidInput(f"{short(path)} holds no rows.")
     header = None if _is_number(rows[0]) else rows.pop(0)
     if header is None and column is not None:
-        raise InvalidInput(f"--labels-column names {column!r}, but {str(path)!r} has no header.")
+        raise InvalidInput(f"--labels-column names {column[:40]!r}, but {short(path)} has no header.")
     width = len(rows[0] if header is None else header)
     if width < 2 or not rows:
-        raise InvalidInput(f"{str(path)!r} must hold rows of at least one input and a label.")
+        raise InvalidInput(f"{short(path)} must hold rows of at least one input and a label.")
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
-            raise InvalidInput(f"row {number} of {str(path)!r} has {len(row)} cells, but {width} are wanted.")
+            raise InvalidInput(f"row {number} of {short(path)} has {len(row)} cells, but {width} are wanted.")
     try:
         table = np.array([[float(cell) for cell in row] for row in rows])
     except ValueError as error:
-        raise InvalidInput(f"{str(path)!r} holds what is not a number: {error}.") from None
+        raise InvalidInput(f"{short(path)} holds what is not a number: {error}.") from None
     place = width - 1
     if header is not None:
         name = column or "y"
         if header.count(name) != 1:
             raise InvalidInput(
-                f"{str(path)!r} must have one column {name!r} of labels (--labels-column), but has {', '.join(header)}."
+                f"{short(path)} must have one column {name[:40]!r} of labels (--labels-column), "
+                f"but has {', '.join(header)[:LONGEST_REASON]!r}."
             )
         place = header.index(name)
     return np.delete(table, place, axis=1), table[:, place]

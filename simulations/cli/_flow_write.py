@@ -75,26 +75,25 @@ def read_start(path: Path, network: Network) -> np.ndarray | FlowState:
     ------
     InvalidInput : missing file, another format, an archive that is no trajectory of this network.
     """
-    from simulations.cli._files import read_array
+    from simulations.cli._files import read_archive, read_array, reading, short
     from theory.flow import FlowState
 
     if path.suffix != ".npz":
         return read_array(path)
-    if not path.is_file():
-        raise InvalidInput(f"no file {str(path)!r}.")
-    try:
-        with np.load(path, allow_pickle=False) as saved:
+    with reading(path):
+        try:
+            saved = read_archive(path)
             state = FlowState(
                 theta=saved["thetas"][-1], modes=saved["modes"], log_t=float(saved["log_t"][-1]),
                 log_inverse_loss=float(saved["log_inverse_loss"][-1]), clock=str(saved["clock"]),
                 clock_value=float(saved["clock_value"]),
             )  # fmt: skip
             samples = len(saved["X"])
-    except Exception:  # whatever a damaged archive raises
-        raise InvalidInput(f"{str(path)!r} is not a trajectory that theory flow wrote.") from None
+        except (KeyError, IndexError, TypeError, ValueError):  # an archive of something else, or none
+            raise InvalidInput(f"{short(path)} is not a trajectory that theory flow wrote.") from None
     if state.theta.shape != (network.n_parameters,) or state.modes.shape != (samples, network.n_units):
         raise InvalidInput(
-            f"{str(path)!r} is the trajectory of another network: it has {state.theta.size} parameters, "
+            f"{short(path)} is the trajectory of another network: it has {state.theta.size} parameters, "
             f"but {network.n_parameters} are wanted."
         )
     return state

@@ -50,13 +50,9 @@ def _read_features(path: Path) -> np.ndarray:
     """Return the features; those of a ``.npy`` file stay on disk as a memory map."""
     import numpy as np
 
-    from simulations.cli._files import read_array
-    from theory._errors import InvalidInput
+    from simulations.cli._files import read_array, reading
 
-    if path.suffix != ".npy" or not path.is_file():
+    if path.suffix != ".npy":
         return read_array(path)
-    try:
+    with reading(path):
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise InvalidInput(f"cannot read {str(path)!r}: {reason}.") from None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from simulations.sweep.table import Table
 
 FIGURES = (".png", ".pdf", ".svg")
 
@@ -16,7 +19,7 @@ def results(
     query: Annotated[
         str | None, typer.Option(help="One SELECT on the view rows, which has a column for every parameter and number.")
     ] = None,
-    export: Annotated[str | None, typer.Option(help="csv or parquet: the finished rows, to the file of --out.")] = None,
+    export: Annotated[str | None, typer.Option(help="csv or parquet: the finished rows, or the query's, to --out.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file that --export writes.")] = None,
     plot: Annotated[Path | None, typer.Option(help="A figure of --y against --x: .png, .pdf or .svg.")] = None,
     x: Annotated[str | None, typer.Option(help="--plot: column of the horizontal axis.")] = None,
@@ -29,6 +32,8 @@ def results(
 ) -> None:
     """Rows done and failed of each study, what computed them, and the first errors; or a query, a file, a figure.
 
+    A file or figure is made of all finished rows, or of what --query finds. In SQL, text stands in single quotes.
+
     Example: theory results threshold-map.sqlite
 
     Example: theory results threshold-map.sqlite --query "SELECT majority, MIN(R0) FROM rows GROUP BY majority"
@@ -38,22 +43,21 @@ def results(
     from simulations._output import json_text
     from simulations.sweep._table_store import contents
     from simulations.sweep._table_store import query as run_query
+    from simulations.sweep.table import read_table
     from theory._errors import InvalidInput
 
-    chosen = [name for name, value in (("--query", query), ("--export", export), ("--plot", plot)) if value is not None]
-    if len(chosen) > 1:
-        raise InvalidInput(f"give {chosen[0]} or {chosen[1]}, not both.")
+    if export is not None and plot is not None:
+        raise InvalidInput("give --export or --plot, not both.")
     _belongs("--export", export, {"--out": out})
     _belongs("--plot", plot, {"--x": x, "--y": y, "--color": color, "--log": log})
-    if query is not None:
-        found = run_query(store, query, study)
-        typer.echo(json_text(found.rows()) if json else found.summary(most=10**9))
-        return
-    if export is not None:
-        typer.echo(_export(store, study, export, out, json))
-        return
-    if plot is not None:
-        typer.echo(_plot(store, study, plot, x, y, color, log, json))
+    if query is not None or export is not None or plot is not None:
+        table = read_table(store, study) if query is None else run_query(store, query, study)
+        if export is not None:
+            typer.echo(_export(table, store, study, query, export, out, json))
+        elif plot is not None:
+            typer.echo(_plot(table, plot, x, y, color, log, json))
+        else:
+            typer.echo(json_text(table.rows()) if json else table.summary(most=10**9))
         return
     held = [one for one in contents(store) if study is None or one.study == study]
     if study is not None and not held:
@@ -73,30 +77,28 @@ def _belongs(option: str, value: object, others: dict[str, object]) -> None:
             raise InvalidInput(f"{name} goes with {option}.")
 
 
-def _export(store: Path, study: str | None, form: str, out: Path | None, json: bool) -> str:
+def _export(
+    table: Table, store: Path, study: str | None, query: str | None, form: str, out: Path | None, json: bool
+) -> str:
     from simulations._output import json_text
     from simulations.sweep._table_export import export
     from simulations.sweep._table_store import contents
-    from simulations.sweep.table import read_table
     from theory._errors import InvalidInput
 
     if out is None:
         raise InvalidInput("--export needs --out, the file to write.")
     if out.resolve() == store.resolve():
         raise InvalidInput("--out would replace the store: give another file.")
-    table = read_table(store, study)
-    export(table, out, form, [one for one in contents(store) if study is None or one.study == study])
+    export(table, out, form, [one for one in contents(store) if study is None or one.study == study], query)
     said = {"file": str(out), "rows": len(table), "columns": list(table.names)}
     return json_text(said) if json else f"wrote {len(table)} rows of {len(table.names)} columns to {out}"
 
 
 def _plot(
-    store: Path, study: str | None, path: Path, x: str | None, y: str | None, color: str | None, log: str | None,
-    json: bool,
-) -> str:  # fmt: skip
+    table: Table, path: Path, x: str | None, y: str | None, color: str | None, log: str | None, json: bool
+) -> str:
     from simulations._output import json_text
     from simulations.sweep._plot import plot_table
-    from simulations.sweep.table import read_table
     from theory._errors import InvalidInput
 
     if x is None or y is None:
@@ -104,7 +106,6 @@ def _plot(
     if path.suffix not in FIGURES:
         raise InvalidInput(f"--plot must name a {', '.join(FIGURES)} file, but names {str(path)!r}.")
     axes = [] if log is None else [name.strip() for name in log.split(",")]
-    table = read_table(store, study)
     figure = plot_table(table, x, y, color, log=axes)
     partial = path.with_name(path.name + ".partial")
     try:
