@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from simulations.benchmarks._comparison import OURS, Comparison, number
+from simulations.benchmarks._comparison import OURS, Comparison, Entry, number
 from simulations.benchmarks._measure import gemm_rate, one_thread, read_rate, version
 
 COLUMNS = ("method", "version", "seconds", "times ours", "error", "note")
@@ -98,30 +98,31 @@ def _processor() -> str:
 
 
 def has_figure(comparison: Comparison) -> bool:
-    """Whether ours finished at two sizes or more; otherwise the table says all."""
-    return len({e.size for e in comparison.entries if e.method == OURS and e.seconds is not None}) > 1
+    """Whether ours finished at two sizes or more and has errors to show; otherwise the table says all."""
+    ours = [e for e in comparison.entries if e.method == OURS and e.seconds is not None]
+    return len({e.size for e in ours}) > 1 and any(e.error is not None for e in ours)
 
 
 def draw(comparison: Comparison) -> Any:
     """A matplotlib Figure: seconds against size on the left, error against seconds on the right, both log-log.
 
     Ours is the solid line with filled markers, peers are dashed with open ones. Where a method has several entries at
-    a size, the left panel takes the most accurate; a marker on the upper edge did not finish.
+    a size, the left panel takes the most accurate; the markers in the band at its top did not finish.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.4, 4.9), layout="constrained")
     cost, accuracy = figure.subplots(1, 2)
-    peers = 0
+    lost: list[tuple[float, dict[str, Any]]] = []
     for index, method in enumerate(comparison.methods):
-        if method == OURS:
-            style: dict[str, Any] = {"color": "#1b3a5c", "marker": "o", "linestyle": "-", "linewidth": 2.0, "zorder": 4}
-        else:
-            color, marker = PEERS[peers % len(PEERS)]
+        style: dict[str, Any] = {"color": "#1b3a5c", "marker": "o", "linestyle": "-", "linewidth": 2.0, "zorder": 4}
+        if method != OURS:
+            color, marker = PEERS[(index - 1) % len(PEERS)]
             style = {"color": color, "marker": marker, "linestyle": "--", "linewidth": 1.0, "markerfacecolor": "white"}
-            peers += 1
         entries = [entry for entry in comparison.entries if entry.method == method]
-        _draw_method(cost, accuracy, method, entries, style, index)
+        _draw_cost(cost, method, entries, style)
+        _draw_accuracy(accuracy, entries, style, comparison.sizes)
+        lost += [(size, style) for size in sorted({e.size for e in entries if e.outcome == "did not finish"})]
     if comparison.floor:
         sizes = sorted(comparison.floor)
         cost.plot(sizes, [comparison.floor[s] for s in sizes], color="0.3", linestyle=":", linewidth=1.4, label="floor")
@@ -129,41 +130,58 @@ def draw(comparison: Comparison) -> Any:
     accuracy.set(xscale="log", yscale="log", xlabel="seconds, one thread", ylabel=comparison.error_label)
     cost.set_title("Cost against size", loc="left", fontsize=9)
     accuracy.set_title("Accuracy against time (larger marker: larger size)", loc="left", fontsize=9)
+    if len(comparison.sizes) <= 8:
+        cost.set_xticks(comparison.sizes, [f"{size:g}" for size in comparison.sizes])
+        cost.xaxis.minorticks_off()
+    _draw_lost(cost, lost)
     for axes in (cost, accuracy):
-        axes.tick_params(labelsize=8)
+        axes.tick_params(labelsize=8, which="both")
         axes.xaxis.label.set_fontsize(9)
         axes.yaxis.label.set_fontsize(9)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
-    figure.suptitle(textwrap.fill(comparison.claim, 105), fontsize=11, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(comparison.claim, 115), fontsize=10.5, x=0.01, ha="left")
     handles, labels = cost.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
-def _draw_method(cost: Any, accuracy: Any, method: str, entries: list[Any], style: dict[str, Any], index: int) -> None:
-    done = [e for e in entries if e.seconds is not None]
-    finest = {}
-    for e in sorted(done, key=lambda e: -(e.error if e.error is not None else 0.0)):
-        finest[e.size] = e.seconds
+def _draw_cost(axes: Any, method: str, entries: list[Entry], style: dict[str, Any]) -> None:
+    finest: dict[float, float] = {}
+    for e in sorted(entries, key=lambda e: -(e.error if e.error is not None else 0.0)):
+        if e.seconds is not None:
+            finest[e.size] = e.seconds
     sizes = sorted(finest)
-    cost.plot(sizes, [finest[s] for s in sizes], label=method, markersize=5.5, **style)
-    lost = sorted({e.size for e in entries if e.outcome == "did not finish"})
-    if lost:
-        height = [1.0 - 0.03 * (index % 4)] * len(lost)
-        cost.plot(lost, height, transform=cost.get_xaxis_transform(), clip_on=False, markersize=6,
-                  **{**style, "linestyle": "none"})  # fmt: skip
-    known = sorted((e for e in done if e.error is not None), key=lambda e: (e.size, -e.error))
-    ranks = {size: rank for rank, size in enumerate(sizes)}
-    repeated = len(known) > len({e.size for e in known})
-    for size in sizes if repeated else [None]:
-        part = [e for e in known if size is None or e.size == size]
-        accuracy.plot([e.seconds for e in part], [max(e.error, SMALLEST) for e in part],
-                      **{**style, "marker": "none", "linewidth": 0.8})  # fmt: skip
-    for e in known:
-        large = ranks[e.size] / max(1, len(sizes) - 1)
-        accuracy.plot(e.seconds, max(e.error, SMALLEST), **style, markersize=4 + 5 * large)
+    axes.plot(sizes, [finest[s] for s in sizes], label=method, markersize=5.5, **style)
+
+
+def _draw_accuracy(axes: Any, entries: list[Entry], style: dict[str, Any], sizes: tuple[float, ...]) -> None:
+    points = sorted((e.size, -max(e.error, SMALLEST), e.seconds) for e in entries
+                    if e.seconds is not None and e.error is not None)  # fmt: skip
+    several = len(points) > len({size for size, _, _ in points})
+    for size in sizes if several else (None,):  # lines join tolerances at one size or, without those, sizes
+        part = [(seconds, -error) for s, error, seconds in points if size is None or s == size]
+        axes.plot([x for x, _ in part], [y for _, y in part], **{**style, "marker": "none", "linewidth": 0.8})
+    for size, error, seconds in points:
+        large = sizes.index(size) / max(1, len(sizes) - 1)
+        axes.plot(seconds, -error, **style, markersize=4 + 5 * large)
+
+
+def _draw_lost(axes: Any, lost: list[tuple[float, dict[str, Any]]]) -> None:
+    """A band above the data, one height for each method."""
+    if not lost:
+        return
+    bottom, top = axes.get_ylim()
+    axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= tick <= top])
+    axes.yaxis.minorticks_off()
+    axes.set_ylim(bottom, top * (top / bottom) ** 0.2)
+    axes.axhspan(top, axes.get_ylim()[1], facecolor="0.94", zorder=0)
+    axes.annotate("did not finish", (0.01, 0.985), xycoords="axes fraction", fontsize=8, va="top", color="0.3")
+    markers = list(dict.fromkeys(style["marker"] for _, style in lost))
+    for size, style in lost:
+        height = 0.86 + 0.12 * (markers.index(style["marker"]) + 0.5) / len(markers)
+        axes.plot(size, height, transform=axes.get_xaxis_transform(), markersize=5.5, **style)
 
 
 def write_report(comparisons: Iterable[Comparison], folder: Path) -> Path:
