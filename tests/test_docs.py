@@ -73,10 +73,12 @@ def test_bounds_and_closed_forms_are_listed_with_their_labels():
     from theory import symbolic
     from theory.bounds import all_bounds
 
-    bounds, forms = labels.bounds_table(), labels.symbolic_table()
+    bounds, forms = labels.bounds_table(), labels.symbolic_list()
     assert all(f"| `{bound.name}`" in bounds and bound.status in bounds for bound in all_bounds())
-    assert all(f"| `{form.name}` |" in forms for form in symbolic.closed_forms())
-    assert len(forms.splitlines()) == len(symbolic.closed_forms()) + 2
+    for form in symbolic.closed_forms():
+        told = forms.split(f"`{form.name}` -- ")[1].split("\n---\n")[0]
+        assert f" = {form.latex()}\n" in told
+        assert f"\n**{form.label}**" in told
 
 
 def test_every_record_with_a_certificate_is_in_the_table():

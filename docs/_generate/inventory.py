@@ -91,13 +91,14 @@ def names_of(face: str) -> list[str]:
     module = importlib.import_module(face)
     listed = getattr(module, "__all__", None)
     if listed is None:
-        listed = [n for n, value in vars(module).items() if not n.startswith("_") and defined(value) == face]
+        listed = [n for n, value in vars(module).items() if not n.startswith("_") and offered(value, face)]
     return sorted(n for n in listed if inspect.isclass(getattr(module, n)) or inspect.isfunction(getattr(module, n)))
 
 
-def defined(value: object) -> str | None:
-    """The module of a class or function; None for anything else."""
-    return value.__module__ if inspect.isclass(value) or inspect.isfunction(value) else None
+def offered(value: object, face: str) -> bool:
+    """Whether a module without ``__all__`` defines this class, or this function and tells how to call it."""
+    told = inspect.isclass(value) or (inspect.isfunction(value) and "\n---" in (inspect.getdoc(value) or ""))
+    return told and getattr(value, "__module__", "") == face
 
 
 @cache

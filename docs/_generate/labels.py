@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 from _generate.inventory import KEY, Public, cite, markdown, public, table
@@ -84,17 +83,20 @@ def bounds_table() -> str:
     return table(("bound", "what it rests on", "status", "label and source"), rows)
 
 
-def symbolic_table() -> str:
-    """The closed forms, by the module that holds them."""
+def symbolic_list() -> str:
+    """The closed forms: what each says, the formula, its label and hypotheses."""
     from theory import symbolic
 
-    rows = []
+    parts = []
     for form in symbolic.closed_forms():
-        quantity = "" if form.quantity == "0" else f"${form.quantity}$"
-        rows.append((f"`{form.name}`", quantity, markdown(form.statement), form.label, cite(tuple(form.citations)),
-                     markdown("; ".join(form.hypotheses))))  # fmt: skip
-    text = table(("name", "of", "what it says", "label", "source", "hypotheses"), rows)
-    return re.sub(r"\$\s*\$", "", text)
+        sources = cite(tuple(form.citations))
+        told = [f"**{form.label}**" + (f", {sources}" if sources else "")]
+        told += [f"hypotheses: {markdown('; '.join(form.hypotheses))}"] if form.hypotheses else []
+        parts.append(
+            f"`{form.name}` -- {markdown(form.statement)}\n\n$$\n{form.quantity} = {form.latex()}\n$$\n\n"
+            f"{'; '.join(told)}\n\n---\n"
+        )
+    return "\n".join(parts)
 
 
 def counts() -> dict[str, int]:

@@ -15,6 +15,10 @@ def everything() -> None:
     wanted |= {f"generated/{name}.md": text for name, text in fragments().items()}
     for name, text in wanted.items():
         _put(DOCS / name, text.encode())
+    for folder in ("reference", "generated"):
+        for path in (DOCS / folder).rglob("*.*"):
+            if str(path.relative_to(DOCS)) not in wanted:
+                path.unlink()
     notebooks.copy(DOCS / "notebooks")
 
 
@@ -23,7 +27,7 @@ def fragments() -> dict[str, str]:
     found = {f"labels_{page}": labels.table_of(page) for page in labels.PAGES}
     found |= {f"verdict_{name}": text for name, text in evidence.verdicts().items()}
     return found | {
-        "symbolic": labels.symbolic_table(),
+        "symbolic": labels.symbolic_list(),
         "bounds": labels.bounds_table(),
         "certificates": certificates.tables(),
         "references": evidence.reference_table(),
