@@ -55,7 +55,8 @@ assert np.allclose(threshold.lam_Z, np.sqrt([20, 2]) / 110, rtol=1e-12)
 # %% tags=["rtol=0.05"]
 result = run(quick=True)
 columns = ("setting", "oversampled", "R", "cosine", "predicted", "merge ratio", "predicted ratio", "layer-peeled ratio")
-print(table_text(tuple({name: row[name] for name in columns} for row in result.table)))
+rows = [[row[name] for name in columns[:3]] + [round(row[name], 4) for name in columns[3:]] for row in result.table]
+print(table_text(tuple(dict(zip(columns, row, strict=True)) for row in rows)))
 
 # %%
 linear = [row for row in result.table if row["setting"] == "linear, free inputs"]
