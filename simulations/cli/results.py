@@ -19,7 +19,7 @@ def results(
     query: Annotated[
         str | None, typer.Option(help="One SELECT on the view rows, which has a column for every parameter and number.")
     ] = None,
-    export: Annotated[str | None, typer.Option(help="csv or parquet: the finished rows, or the query's, to --out.")] = None,
+    export: Annotated[str | None, typer.Option(help="csv or parquet: finished rows, or the query's, to --out.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file that --export writes.")] = None,
     plot: Annotated[Path | None, typer.Option(help="A figure of --y against --x: .png, .pdf or .svg.")] = None,
     x: Annotated[str | None, typer.Option(help="--plot: column of the horizontal axis.")] = None,

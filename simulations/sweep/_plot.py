@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -89,28 +90,45 @@ def _grid(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _map(ax: Axes, grid: tuple[np.ndarray, np.ndarray, np.ndarray], values: np.ndarray, name: str, log: bool) -> None:
-    from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator
-
     x, y, index = grid
-    z = np.ma.masked_invalid(values[index])
-    low, high = float(z.min()), float(z.max())
-    if low == high:
-        low, high = low - 0.5 * abs(low) - (not low), high + 0.5 * abs(high) + (not high)
-    norm = LogNorm(low, high) if log else Normalize(low, high)
+    z = np.ma.masked_invalid((np.log10(values) if log else values)[index])
     if np.ma.is_masked(z):
         ax.patch.set(**SHADE)
-        ax.text(0.01, 1.0, "hatched: no number", transform=ax.transAxes, ha="left", va="bottom", fontsize=SMALL)
+        ax.text(1.0, 1.0, "hatched: no number", transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL)
     edges = [_edges(values, scale) for values, scale in ((x, ax.get_xscale()), (y, ax.get_yscale()))]
-    filled = ax.pcolormesh(*edges, z, cmap=CMAP, norm=norm, rasterized=True)
-    locator: Any = LogLocator(numticks=8) if log else MaxNLocator(8)
-    levels = [level for level in locator.tick_values(low, high) if low < level < high]
+    drawn = ax.pcolormesh(*edges, z, cmap=CMAP, rasterized=True)
+    levels = _levels(float(z.min()), float(z.max()), log)
     if len(levels) > 1 and min(z.shape) > 2:
-        lines = ax.contour(x, y, z, levels=levels, colors="white", linewidths=0.9)
-        ax.clabel(lines, fmt=LogFormatterSciNotation() if log else "%g", fontsize=SMALL)
-    bar = ax.figure.colorbar(filled, ax=ax)
+        lines = ax.contour(x, y, z, levels=levels, colors="white", linewidths=0.9, linestyles="-")
+        ax.clabel(lines, fmt=lambda level: _power(level) if log else f"{level:g}", fontsize=SMALL)
+    _scale(ax, drawn, name, log)
+
+
+def _levels(low: float, high: float, log: bool) -> list[float]:
+    """About eight round numbers inside the range; ``log``: log10 of 1, 2, 5, 10, ... or of powers of ten."""
+    from matplotlib.ticker import MaxNLocator
+
+    if log and high - low < 3:
+        ticks = np.log10([m * 10.0**k for k in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)])
+    else:
+        ticks = np.asarray(MaxNLocator(8, integer=log).tick_values(low, high))
+    return ticks[(ticks > low) & (ticks < high)].tolist()
+
+
+def _power(level: float) -> str:
+    """``10^level`` as it is read: small powers in figures."""
+    return f"{10.0**level:.4g}" if -4 < level < 5 else f"$10^{{{level:g}}}$"
+
+
+def _scale(ax: Axes, drawn: Any, name: str, log: bool) -> None:
+    """The bar beside the axes; a logarithmic one holds log10, so that 1e300 does not overflow in it."""
+    bar = ax.figure.colorbar(drawn, ax=ax)
     bar.set_label(name)
     bar.ax.tick_params(labelsize=SMALL)
+    if log:
+        low, high = drawn.get_clim()
+        bar.set_ticks(_levels(low, high, True))
+        bar.ax.yaxis.set_major_formatter(lambda level, _: _power(level))
 
 
 def _edges(values: np.ndarray, scale: str) -> np.ndarray:
@@ -138,8 +156,6 @@ def _series(ax: Axes, x: np.ndarray, y: np.ndarray, style: dict[str, Any]) -> No
 
 def _grouped(ax: Axes, table: Table, x: np.ndarray, y: np.ndarray, name: str, log: bool) -> None:
     """Points told apart by colour: by a few values with markers and a legend, or along a scale."""
-    from matplotlib.colors import LogNorm
-
     column = table[name]
     values = list(dict.fromkeys(column.tolist()))
     if len(values) <= MOST_GROUPS:
@@ -150,6 +166,8 @@ def _grouped(ax: Axes, table: Table, x: np.ndarray, y: np.ndarray, name: str, lo
         ax.legend(fontsize=SMALL, frameon=False)
         return
     if column.dtype.kind not in "ifb":
-        raise InvalidInput(f"column {name!r} has {len(values)} different texts, of which {MOST_GROUPS} can be told apart.")
-    drawn = ax.scatter(x, y, c=_numbers(table, name, log), cmap=CMAP, norm=LogNorm() if log else None, s=12)
-    ax.figure.colorbar(drawn, ax=ax).set_label(name)
+        raise InvalidInput(f"column {name!r} has {len(values)} different texts, but {MOST_GROUPS} can be told apart.")
+    numbers = _numbers(table, name, log)
+    there = np.isfinite(x) & np.isfinite(y) & np.isfinite(numbers)
+    drawn = ax.scatter(x[there], y[there], c=np.log10(numbers[there]) if log else numbers[there], cmap=CMAP, s=12)
+    _scale(ax, drawn, name, log)

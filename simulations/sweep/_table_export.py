@@ -18,11 +18,14 @@ FORMATS = ("csv", "parquet")
 METADATA = b"deep-classifier-theory"
 
 
-def export(table: Table, path: Path, form: str, contents: Sequence[StudyContents] = ()) -> None:
+def export(
+    table: Table, path: Path, form: str, contents: Sequence[StudyContents] = (), query: str | None = None
+) -> None:
     """Write the table, whole or not at all.
 
     A .csv holds numbers to the last bit, and nothing where there is no number; a .parquet is compressed without loss
-    and carries ``contents`` (versions, revisions, counts) as JSON under the metadata key ``deep-classifier-theory``.
+    and carries ``contents`` (versions, revisions, counts) and the ``query`` that found the rows as JSON under the
+    metadata key ``deep-classifier-theory``.
 
     Raises
     ------
@@ -30,10 +33,13 @@ def export(table: Table, path: Path, form: str, contents: Sequence[StudyContents
     """
     if form not in FORMATS:
         raise InvalidInput(f"--export must be csv or parquet, but is {form[:40]!r}.")
-    writer = _csv if form == "csv" else _parquet
+    about = {"parameters": table.parameters, "query": query, "contents": [one.to_json() for one in contents]}
     partial = path.with_name(path.name + ".partial")
     try:
-        writer(table, partial, contents)
+        if form == "csv":
+            _csv(table, partial)
+        else:
+            _parquet(table, partial, about)
         partial.replace(path)
     except OSError as error:
         raise InvalidInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
@@ -61,28 +67,25 @@ def read_export(path: Path) -> Table:
     return Table(columns=columns, parameters=tuple(about["parameters"]))
 
 
-def _csv(table: Table, path: Path, _: Sequence[StudyContents]) -> None:
+def _csv(table: Table, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(table.names)
         writer.writerows(row.values() for row in table.rows())
 
 
-def _parquet(table: Table, path: Path, contents: Sequence[StudyContents]) -> None:
+def _parquet(table: Table, path: Path, about: dict[str, Any]) -> None:
     arrow, writer = _arrow()
     columns = {
         # numbers that are not there are null, as in the store
         name: arrow.array(column, from_pandas=True) if column.dtype.kind in "ifb" else arrow.array(_texts(column))
         for name, column in table.columns.items()
     }
-    about = {"parameters": table.parameters, "contents": [one.to_json() for one in contents]}
     made = arrow.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
     floats = [name for name, column in table.columns.items() if column.dtype.kind == "f"]
-    plain = [name for name in table.names if name not in floats]
-    writer.write_table(
-        made, path, compression="zstd", compression_level=19, use_dictionary=plain,
-        use_byte_stream_split=floats or False,
-    )  # fmt: skip
+    others = [name for name in table.names if name not in floats]
+    writer.write_table(made, path, compression="zstd", compression_level=19, use_dictionary=others or False,
+                       use_byte_stream_split=floats or False)  # fmt: skip
 
 
 def _texts(column: Any) -> list[Any]:
@@ -95,7 +98,7 @@ def _texts(column: Any) -> list[Any]:
 def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow  # type: ignore[import-untyped]
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ImportError:
         raise PreconditionError("parquet needs pyarrow: pip install 'deep-classifier-theory[sweep]'.") from None
     return pyarrow, parquet
