@@ -147,7 +147,7 @@ def test_public_objects_named_on_pages_exist():
 
 
 def commands():
-    text = "".join(path.read_text() for path in (DOCS / "which_model.md", DOCS / "index.md"))
+    text = "".join(path.read_text() for path in OWN + THEORY if path.stem not in ("benchmarks", "mutants", "fuzz"))
     return sorted(set(re.findall(r"`(theory [a-z][\w-]*(?: [^`]*)?)`", text)))
 
 
@@ -158,7 +158,9 @@ def test_commands_on_pages_are_understood(line):
     from simulations.cli import app
 
     name, *words = line.split()[1:]
-    typer.main.get_command(app).commands[name].make_context(name, words)
+    command = typer.main.get_command(app).commands[name]
+    if words:  # else the subcommand is only named
+        command.make_context(name, words)
 
 
 def test_help_of_every_subcommand_is_on_the_page():
@@ -211,3 +213,15 @@ def test_broken_links_are_found(tmp_path):
     readme.write_text("[a](a.html) ![c](c.png) [w](https://a.b)")
     assert check_links.broken_in_readme(readme) == ["README.md: c.png"]
     assert not check_links.broken_in_readme()
+
+
+def test_the_study_on_the_page_of_sweeps_is_read(tmp_path):
+    from simulations.sweep import TASKS, read_study, shipped_studies
+
+    page = (DOCS / "sweeps.md").read_text()
+    (tmp_path / "study.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S)[1])
+    configurations = list(read_study(tmp_path / "study.yaml").configurations())
+    assert len(configurations) == 300
+    assert configurations[0].items() >= {"minority": 5, "E_W": 1, "majority": 1}.items()
+    assert all(f"| `{name}` |" in reference.task_table() for name in TASKS)
+    assert all(f"| `{name}` |" in reference.study_table() for name in shipped_studies())

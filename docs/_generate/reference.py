@@ -125,3 +125,28 @@ def room_table() -> str:
         text = (inspect.getdoc(importlib.import_module(page)) or "").split("\n")[0] if page in inside else ""
         rows.append((f"[{title_of(page)}](reference/{page})", f"`{page}`" if page in inside else "", text, count))
     return table(("page", "import from", "what it is", "names"), rows)
+
+
+def task_table() -> str:
+    """What a sweep can compute, and with which parameters."""
+    from simulations.sweep import TASKS
+
+    rows = []
+    for task in TASKS.values():
+        given = inspect.signature(task.compute).parameters.values()
+        shown = ", ".join(f"`{p.name}`" if p.default is p.empty else f"`{p.name}={p.default}`" for p in given)
+        rows.append((f"`{task.name}`", task.summary, shown))
+    return table(("task", "what a row holds", "parameters, with their defaults"), rows)
+
+
+def study_table() -> str:
+    """The shipped studies and the comment that heads each."""
+    from simulations.sweep import read_study, shipped_studies
+
+    rows = []
+    for name, path in shipped_studies().items():
+        study = read_study(name)
+        lines = path.read_text(encoding="utf-8").splitlines()
+        told = " ".join(line[2:] for line in lines if line.startswith("# "))
+        rows.append((f"`{name}`", f"`{study.task}`", f"{len(study):,}", told))
+    return table(("study", "task", "configurations", "what it is"), rows)

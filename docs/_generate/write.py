@@ -35,6 +35,8 @@ def fragments() -> dict[str, str]:
         "experiments": evidence.experiment_sections(),
         "experiment_table": evidence.experiment_table(),
         "command_line": reference.command_line(),
+        "tasks": reference.task_table(),
+        "studies": reference.study_table(),
         "rooms": reference.room_table(),
         "gallery": notebooks.gallery(),
         "more": evidence.more_pages(),
