@@ -13,6 +13,7 @@ from simulations._progress import Progress
 from simulations.benchmarks._comparison import Comparison
 from simulations.benchmarks._measure import gemm_rate, one_thread
 from simulations.benchmarks._report import table, write_report
+from theory._errors import PreconditionError
 
 
 def names() -> list[str]:
@@ -36,8 +37,13 @@ def main(arguments: list[str] | None = None) -> None:
         gemm_rate()  # measured before anything else warms the machine
         for name in chosen:
             began = time.perf_counter()
-            with Progress(name) as progress:
-                new = importlib.import_module(f"{package.__name__}.{name}").compare(options.quick, progress.draw)
+            module = importlib.import_module(f"{package.__name__}.{name}")
+            try:
+                with Progress(name) as progress:
+                    new = module.compare(options.quick, progress.draw)
+            except PreconditionError as error:  # a module that cannot do without PyTorch says so; the others go on
+                print(f"{name}: {error}\n", flush=True)
+                continue
             for comparison in new:
                 print(table(comparison) + "\n", flush=True)
             print(f"{name}: {time.perf_counter() - began:.0f} s in all\n", flush=True)

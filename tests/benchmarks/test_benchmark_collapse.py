@@ -1,6 +1,7 @@
 """Peers of the collapse metrics agree with ours where single precision allows, and are wrong where it does not."""
 
 import mpmath
+import numpy as np
 import pytest
 
 from simulations.benchmarks import _peers_collapse as peers
@@ -42,6 +43,7 @@ def oracle(X, y, K):
         return float(total / N)
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="longdouble is float64 here")
 @pytest.mark.parametrize("factor", [1.0, 1e-3])
 def test_extended_precision_against_sixty_digits(factor):
     X, y = benchmark.features(36, factor, d=7, K=6)
@@ -92,3 +94,20 @@ def test_a_package_that_is_not_installed_is_a_line(monkeypatch):
     comparison = benchmark._comparison("small", "Small", (1000,), 1.0, 5.0, lambda line: None)
     missing = [e for e in comparison.entries if e.outcome == "not installed"]
     assert [e.version for e in missing] == ["torch"] and len(comparison.entries) == 5
+
+
+def test_program_of_a_hooked_module_and_the_bridge_agree():
+    import torch
+
+    from simulations.benchmarks.bridge_collapse import usual_nc1
+    from simulations.bridge import last_layer_features
+
+    X, y = FEATURES(80, d=9, K=5)
+    truth = peers.exact_nc1(X, y, 5)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(9, 5))
+    batches = [(torch.from_numpy(X[i : i + 30]), torch.from_numpy(y[i : i + 30])) for i in range(0, 80, 30)]
+    assert usual_nc1(module, batches, 5) == pytest.approx(truth, rel=1e-5)
+    assert not module[-1]._forward_hooks
+    assert last_layer_features(module, batches).metrics.nc1_zhu == pytest.approx(truth, rel=1e-12)

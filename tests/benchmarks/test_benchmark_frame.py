@@ -11,7 +11,7 @@ import pytest
 from simulations.benchmarks import __main__ as program
 from simulations.benchmarks import _measure, _report
 from simulations.benchmarks._comparison import OURS, Comparison, Entry, against, not_installed, number, walk
-from theory import InvalidInput
+from theory import InvalidInput, PreconditionError
 
 
 def entry(method, size, seconds, error=None, note="", version="peer 1.2"):
@@ -159,6 +159,19 @@ def test_the_program_writes_the_page_of_the_chosen_modules(tmp_path, monkeypatch
     monkeypatch.setattr(bounds, "compare", lambda quick, say: pytest.fail("was not chosen"))
     program.main(["--quick", "--only", "layer_peeled", "--out", str(tmp_path)])
     assert "quick: True" in capsys.readouterr().out and "quick: True" in (tmp_path / "benchmarks.md").read_text()
+
+
+def test_a_module_that_lacks_its_library_says_so_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    from simulations.benchmarks import bridge_collapse, layer_peeled
+
+    def lacking(what):
+        raise PreconditionError(f"{what} needs PyTorch.")
+
+    monkeypatch.setattr(bridge_collapse, "import_torch", lacking)
+    monkeypatch.setattr(layer_peeled, "compare", lambda quick, say: [SMALL])
+    program.main(["--only", "bridge_collapse,layer_peeled"])
+    out = capsys.readouterr().out
+    assert "bridge_collapse: this benchmark needs PyTorch." in out and SMALL.claim in out
 
 
 def test_an_unknown_benchmark_is_refused_in_one_sentence():
