@@ -132,6 +132,7 @@ def test_a_target_takes_the_fastest_attempt_that_meets_it_not_the_loosest():
 
 def test_what_was_not_reached_is_said():
     attempts = walk_tolerances(synthetic(2, limit=100), np.array([[np.e]]))
+    assert [attempt.out_of_time for attempt in attempts] == [False] * (len(attempts) - 1) + [True]
     found = entries("peer", "1", 5, attempts)
     assert [e.seconds is None for e in found] == [False, True]
     assert found[0].error <= 1e-3
