@@ -1,0 +1,1 @@
+"""Mutation testing of the closed forms and certificates: ``python -m tests.mutants``."""

@@ -1,0 +1,82 @@
+"""``python -m tests.mutants [--only MODULE] [--per-function N] [--again]``: judge mutants, rewrite the table.
+
+Goes on where it was stopped: what was judged is in ``build/mutants/verdicts.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+from tests.mutants.operators import Mutant, sample
+from tests.mutants.targets import ROOT, path_of, targets
+
+
+def plan(per_function: int, only: str | None) -> tuple[dict[str, str], list[Mutant]]:
+    """The modules with their reasons, and the mutants drawn from them."""
+    found = targets()
+    if only is not None:
+        found = {name: reason for name, reason in found.items() if f"{name}.".startswith(f"{only}.")}
+    return found, [m for module in found for m in sample(module, path_of(module).read_text(), per_function)]
+
+
+def main() -> None:
+    """Judge, then write docs/mutants.md and docs/mutants.json."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants")
+    parser.add_argument("--only", metavar="MODULE", help="judge those of one module, or of one room: theory.norms")
+    parser.add_argument("--per-function", type=int, default=2, help="mutants drawn for each function (2)")
+    parser.add_argument("--again", action="store_true", help="judge the survivors anew, after tests were added")
+    parser.add_argument("--fresh", action="store_true", help="find anew which tests reach which lines")
+    parser.add_argument("--report", action="store_true", help="only rewrite the table")
+    given = parser.parse_args()
+    folder = ROOT / "build" / "mutants"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:  # theory stays out of this process
+        reasons, drawn = pool.submit(plan, given.per_function, given.only).result()
+    store = folder / "verdicts.jsonl"
+    known = read(store)
+    if not given.report:
+        wanted = [m for m in drawn if m.key not in known or (given.again and known[m.key]["outcome"] == "survived")]
+        for room in dict.fromkeys(m.module.split(".")[1] for m in wanted):
+            known_room = (folder / f"{room}.json").exists() and not given.fresh
+            if not known_room:
+                subprocess.run([sys.executable, "-m", "tests.mutants.reach", str(folder), room], check=True, cwd=ROOT)
+            run([m for m in wanted if m.module.split(".")[1] == room], folder, room, store)
+    from tests.mutants.report import write
+
+    write(reasons, drawn, read(store), per_function=given.per_function)
+
+
+def run(wanted: list[Mutant], folder: Path, room: str, store: Path) -> None:
+    """Judge and append each verdict at once."""
+    from tests.mutants.reach import Reach
+    from tests.mutants.run import judge, warm_up
+
+    reach = Reach.read(folder, room)
+    warm_up(reach)
+    with store.open("a") as out:
+        for n, mutant in enumerate(wanted, 1):
+            verdict = judge(mutant, reach)
+            print(json.dumps({"key": mutant.key, **asdict(verdict)}), file=out, flush=True)
+            if verdict.outcome == "survived":
+                print(f"survived {mutant.key} {mutant.module}:{mutant.line} {mutant.function}\n{mutant.diff}")
+            if n % 25 == 0 or n == len(wanted):
+                print(f"{n} of {len(wanted)}", flush=True)
+
+
+def read(store: Path) -> dict[str, dict]:
+    """Verdicts by key, the latest of each."""
+    lines = store.read_text().splitlines() if store.exists() else []
+    return {row["key"]: row for row in map(json.loads, lines)}
+
+
+if __name__ == "__main__":
+    main()
