@@ -39,8 +39,14 @@ types: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m simulations.benchmarks --out docs
 
+# The site in build/docs; a warning or a local link that leads nowhere is an error.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
+# Asks the addresses of other sites too; needs a network.
+links: $(VENV)/.docs
+	$(BIN)/python -m sphinx -b linkcheck docs build/links
 
 # Every closed form and certificate, one constant or operator changed at a time; goes on where it was stopped.
 mutants: $(VENV)/.mutants
