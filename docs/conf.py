@@ -57,10 +57,13 @@ html_theme_options = {
 html_sidebars = {
     name: []
     for name in ("index", "which_model", "certificates", "how_we_know", "experiments", "limits", "bibliography",
-                 "command_line", "benchmarks", "mutants", "fuzz", "notebooks/*", "studies/*")
+                 "command_line", "sweeps", "benchmarks", "mutants", "fuzz", "notebooks/*", "studies/*")
 }  # fmt: skip
 toc_object_entries_show_parents = "hide"
 copyright = "deep-classifier-theory, MIT licence"
+
+linkcheck_timeout = 15
+linkcheck_retries = 2
 
 nitpicky = True
 nitpick_ignore_regex = [

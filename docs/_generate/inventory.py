@@ -168,6 +168,7 @@ def markdown(text: str) -> str:
     text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
     text = re.sub(r":(?:func|class|mod|meth):`([^`]*)`", lambda m: f"{{py:obj}}`~{full_name(m[1])}`", text)
     text = re.sub(r"``([^`]*)``", r"`\1`", text)
+    text = KEY.sub(r"{cite:t}`\g<0>`", text)
     return text.replace("|", r"\|").replace("<", "&lt;") if "`" not in text else text.replace("|", r"\|")
 
 

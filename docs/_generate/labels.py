@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from _generate.inventory import KEY, Public, cite, markdown, public, table
+from _generate.inventory import KEY, LABELS, Public, cite, markdown, public, table
 
 # page: prefixes of where its objects are defined; the longest prefix that fits decides.
 PAGES: dict[str, tuple[str, ...]] = {
@@ -106,3 +106,10 @@ def counts() -> dict[str, int]:
         for item in items:
             found[item.labels[0]] = found.get(item.labels[0], 0) + 1
     return found
+
+
+def count_sentence() -> str:
+    """The counts in words; a result with several labels counts under its first."""
+    found = counts()
+    told = ", ".join(f"{found[label]} *{label}*" for label in LABELS if label in found)
+    return f"Of {sum(found.values())} results on these pages, by their first label: {told}.\n"

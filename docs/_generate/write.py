@@ -28,6 +28,7 @@ def fragments() -> dict[str, str]:
     found |= {f"verdict_{name}": text for name, text in evidence.verdicts().items()}
     return found | {
         "symbolic": labels.symbolic_list(),
+        "label_counts": labels.count_sentence(),
         "bounds": labels.bounds_table(),
         "certificates": certificates.tables(),
         "references": evidence.reference_table(),
