@@ -10,20 +10,16 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 
 from tests.mutants.operators import Mutant, sample
-from tests.mutants.targets import ROOT, path_of, targets
+from tests.mutants.targets import ROOT, apart, path_of, targets
 
 
-def plan(per_function: int, only: str | None) -> tuple[dict[str, str], list[Mutant]]:
+def plan(per_function: int) -> tuple[dict[str, str], list[Mutant]]:
     """The modules with their reasons, and the mutants drawn from them."""
     found = targets()
-    if only is not None:
-        found = {name: reason for name, reason in found.items() if f"{name}.".startswith(f"{only}.")}
     return found, [m for module in found for m in sample(module, path_of(module).read_text(), per_function)]
 
 
@@ -39,12 +35,12 @@ def main() -> None:
     folder = ROOT / "build" / "mutants"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:  # theory stays out of this process
-        reasons, drawn = pool.submit(plan, given.per_function, given.only).result()
+    reasons, drawn = apart(plan, given.per_function)
     store = folder / "verdicts.jsonl"
     known = read(store)
     if not given.report:
-        wanted = [m for m in drawn if m.key not in known or (given.again and known[m.key]["outcome"] == "survived")]
+        wanted = [m for m in drawn if given.only is None or f"{m.module}.".startswith(f"{given.only}.")]
+        wanted = [m for m in wanted if m.key not in known or (given.again and known[m.key]["outcome"] == "survived")]
         for room in dict.fromkeys(m.module.split(".")[1] for m in wanted):
             known_room = (folder / f"{room}.json").exists() and not given.fresh
             if not known_room:

@@ -17,7 +17,7 @@ import coverage
 import pytest
 from coverage import CoverageData
 
-from tests.mutants.targets import ROOT, path_of, targets
+from tests.mutants.targets import ROOT, apart, path_of, targets
 
 FILE = "file::"  # context of what a test file sets up for all its tests
 EXAMPLES = 25
@@ -136,6 +136,7 @@ class Reach:
     data: CoverageData
     seconds: dict[str, float]
     modules: list[str]
+    new: list[str]  # test files written since, which may reach anything
 
     @classmethod
     def read(cls, folder: Path, room: str) -> Reach:
@@ -143,7 +144,9 @@ class Reach:
         known = json.loads((folder / f"{room}.json").read_text())
         data = CoverageData(str(folder / f"{room}.coverage"))
         data.read()
-        return cls(data=data, seconds=known["seconds"], modules=known["modules"])
+        seen = {name.split("::")[0] for name in known["seconds"]}
+        new = [path for path in apart(suite, room) if path.endswith(".py") and path not in seen]
+        return cls(data=data, seconds=known["seconds"], modules=known["modules"], new=new)
 
     def tests(self, path: Path, line: int, budget: float) -> list[str]:
         """Tests that reach a line, nearest relatives first and quick before slow, for at most ``budget`` seconds.

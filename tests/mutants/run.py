@@ -51,7 +51,7 @@ def warm_up(reach: Reach) -> None:
 def judge(mutant: Mutant, reach: Reach) -> Verdict:
     """Run the tests that reach the mutant until one fails."""
     tests = reach.tests(path_of(mutant.module), mutant.line, BUDGET)
-    if not tests:
+    if not tests and not reach.new:
         return Verdict(outcome=SURVIVED, by="no test reaches the line", tests=0, seconds=0.0)
     allowed = int(10 + 2 * sum(reach.seconds[name] for name in tests))
     start, (read, write) = time.monotonic(), os.pipe()
@@ -89,7 +89,11 @@ class _Only:
         self.rank, self.write = {name: n for n, name in enumerate(tests)}, write
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
+        ranked = [(self._rank(item), n) for n, item in enumerate(items)]
+        items[:] = [items[n] for rank, n in sorted(ranked) if rank >= 0]
+
+    def _rank(self, item: pytest.Item) -> int:
+        return self.rank.get(item.nodeid, self.rank.get(item.nodeid.split("::")[0], -1))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -140,7 +144,7 @@ def _child(mutant: Mutant, tests: list[str], reach: Reach, allowed: int, write: 
         while first < len(tests) and spent < FIRST:
             spent += reach.seconds[tests[first]]
             first += 1
-        for part in (tests[:first], tests[first:]):
+        for part in (reach.new, tests[:first], tests[first:]):
             if part:
                 files = list(dict.fromkeys(name.split("::")[0] for name in part))
                 options = ["-q", "-x", "--no-header", "--tb=no", "--assert=plain", *QUICK]

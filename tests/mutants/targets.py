@@ -6,8 +6,13 @@ import ast
 import importlib
 import inspect
 import re
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 CERTIFYING = re.compile(r"(?:Certificate|CertifiedRadii|NormBracket|ReducedOptimum|LateStage)\(")
 BESIDE = ("theory._certificate", "theory.flow.late_stage")
@@ -26,6 +31,12 @@ def targets() -> dict[str, str]:
         for module in sorted(modules):
             found.setdefault(module, reason)
     return found
+
+
+def apart(function: Callable[..., T], *args: object) -> T:
+    """The value of a function, found in another process: what it imports of theory/ stays there."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        return pool.submit(function, *args).result()
 
 
 def path_of(module: str) -> Path:
