@@ -44,7 +44,7 @@ def flow(
 
     Examples
     --------
-    >>> found = flow(width=4, n=3, d=2, until="log-loss:30")
+    >>> found = flow(width=4, n=2, d=2, until="log-loss:30")
     >>> round(found["log_inverse_loss"], 6), bool(0 < found["kkt_lower"] <= found["kkt_upper"])
     (30.0, True)
     """
@@ -103,7 +103,7 @@ def rho(
 
     Examples
     --------
-    >>> found = rho(width=4, lam=0.05, n=3, d=2)
+    >>> found = rho(width=4, lam=0.1, n=2, d=2, seed=1)
     >>> found["residual"] < 1e-6
     True
     """

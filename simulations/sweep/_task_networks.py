@@ -122,7 +122,7 @@ def training(
 
     Returns
     -------
-    ``loss``, ``error``, ``test_error`` (also of majority and minority classes), ``epochs_done``, ``first_zero_error``,
+    ``final_loss``, ``error``, ``test_error`` (also of majority and minority classes), ``epochs_done``, ``first_zero_error``,
     ``normalised_margin``, six collapse metrics (``nc1_papyan`` to ``nc4``) and ``cos_minority``, the mean cosine
     between classifiers of minority classes; measured on the training samples with the labels trained on. *measure*.
 
@@ -156,7 +156,7 @@ def training(
     end, measured = run.rows[-1], last.metrics.to_json()
     names = ("nc1_papyan", "nc1_cdnv", "nc2_etf_means", "nc2_zhu", "nc3_zhu", "nc4")
     record: dict[str, Any] = {
-        "loss": end.loss, "error": end.error, "test_error": end.test_error,
+        "final_loss": end.loss, "error": end.error, "test_error": end.test_error,
         "test_error_majority": _mean(wrong[~rare]), "test_error_minority": _mean(wrong[rare]),
         "epochs_done": end.epoch, "first_zero_error": run.first_zero_error,
         "normalised_margin": last.normalised_margin, **{name: measured[name] for name in names},

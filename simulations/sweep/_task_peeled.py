@@ -123,8 +123,8 @@ def peel(
     Returns
     -------
     ``objective`` with ``lower``, ``gap`` and ``relative_gap`` of its certificate, ``optimal`` (what the solver's status
-    says), ``method``, ``rank``, ``multiplier``, and for the classes with most and with fewest samples the count,
-    ``phase``, cosines, norms and merge ratio.
+    says), ``solved_by`` (its method), ``rank``, ``multiplier``, and for the classes with most and with fewest samples
+    the count, ``phase``, cosines, norms and merge ratio.
 
     Raises
     ------
@@ -159,12 +159,12 @@ def peel(
     found = solve(model, method=method, rtol=rtol)
     record: dict[str, Any] = {
         "objective": found.objective, "lower": found.certificate.lower, "gap": found.certificate.gap,
-        "relative_gap": found.relative_gap, "optimal": found.status == "optimal", "method": found.method,
+        "relative_gap": found.relative_gap, "optimal": found.status == "optimal", "solved_by": found.method,
         "rank": found.rank, "multiplier": found.multiplier,
     }  # fmt: skip
     for name, group in (("majority", found.groups[0]), ("minority", found.groups[-1])):
         record |= {
-            f"n_{name}": int(group.count), f"classes_{name}": group.classes, f"phase_{name}": group.phase,
+            f"count_{name}": int(group.count), f"classes_{name}": group.classes, f"phase_{name}": group.phase,
             f"cos_{name}": group.cos_within, f"cos_features_{name}": group.cos_within_features,
             f"norm_w_{name}": group.norm_w, f"norm_h_{name}": group.norm_h, f"merge_ratio_{name}": group.merge_ratio,
         }  # fmt: skip
