@@ -20,7 +20,7 @@ from theory._errors import InvalidInput
 LIMIT = 2.0  # seconds after which a worker hands back what it has, so that a kill loses little
 _ALONE = threading.RLock()  # a Dask worker may have several threads, and what they compute shares global state
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_limited = 0  # modules that were loaded when the number of threads was last set
+_here = threading.local()  # of each thread, as OpenMP's number of threads is: the modules when it was last set
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,39 +104,31 @@ def _outcome(found: Any, seconds: float) -> Outcome:
 
 
 def one_thread() -> None:
-    """One thread of BLAS, OpenMP and PyTorch in this process, in what is loaded and what will be.
+    """One thread of BLAS and OpenMP, and so of PyTorch, in what this process has loaded and in what it will.
 
     The order of a sum depends on the number of threads, and so do the last bits of a record.
     """
-    global _limited
     os.environ.update(dict.fromkeys(_THREADS, "1"))
-    if len(sys.modules) != _limited:
+    if getattr(_here, "modules", 0) != len(sys.modules):
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         threadpool_limits(1)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
-        _limited = len(sys.modules)
+        _here.modules = len(sys.modules)
 
 
 @contextmanager
 def threads_restored() -> Iterator[None]:
     """Afterwards as many threads as before, in what was loaded before."""
-    global _limited
     from threadpoolctl import threadpool_limits
 
     before = {name: os.environ.get(name) for name in _THREADS}
-    torch = sys.modules.get("torch")
-    count = None if torch is None else torch.get_num_threads()
     try:
         with threadpool_limits(1):
             yield
     finally:
-        if torch is not None:
-            torch.set_num_threads(count)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        _limited = 0
+        _here.modules = 0

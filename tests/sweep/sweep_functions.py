@@ -42,6 +42,12 @@ def deadly(x, y=0):
     return {"double": 2 * x}
 
 
+def interrupted(x):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+    return {"x": x}
+
+
 def odd_values(x):
     """Whatever a task may return, or do."""
     if x == "exit":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_rows_are_what_a_loop_computes(functions, store):
             assert row.status == "failed" and row.record == {} and row.error == done.first_error
 
 
-@pytest.mark.parametrize(("jobs", "seconds", "limit"), [(2, 0.5, 2.0), (1, 1e-6, 2.0), (2, 30.0, 0.0)])
+@pytest.mark.parametrize(("jobs", "seconds", "limit"), [(2, 0.5, 2.0), (1, 1e-6, 2.0), (1, 30.0, 0.0)])
 def test_rows_do_not_depend_on_how_they_were_computed(functions, store, monkeypatch, jobs, seconds, limit):
     """Other numbers of processes, sizes of batches and limits of time."""
     study = Study(name="m", task="sweep_functions:matrix", grid={"x": [0.1, 1, 3]}, seeds=8)
@@ -168,6 +169,29 @@ def test_pytorch_has_one_thread_and_then_as_many_as_before(functions, store):
         torch.set_num_threads(before)
 
 
+def test_threads_that_a_task_finds_are_one(functions, monkeypatch):
+    """In a worker that nobody has prepared, and in each of its threads."""
+    from threadpoolctl import threadpool_limits
+
+    def compute():
+        with threadpool_limits(2):
+            found.append(work.compute_batch("sweep_functions:threads", 0, [{"x": 1}]).outcomes[0].record)
+
+    found = []
+    with work.threads_restored():
+        for _ in range(2):
+            thread = threading.Thread(target=compute)
+            thread.start()
+            thread.join()
+    assert [record["most"] for record in found] == [1, 1]
+
+
+def test_an_interrupt_is_left_to_the_parent(functions, store):
+    """Ctrl-C reaches the workers too."""
+    study = Study(name="s", task="sweep_functions:interrupted", grid={"x": [1, 2, 3]})
+    assert run_study(study, store, jobs=2).complete and len(store.rows()) == 3
+
+
 def test_a_full_disk_is_one_sentence(functions, tmp_path):
     with ResultsStore(tmp_path / "s.sqlite") as store:
         store._db.execute("PRAGMA max_page_count = 20")
@@ -223,6 +247,24 @@ def test_batches_are_sized_by_their_cost(functions, store):
         drawn.back(work.Returned(number, [work.Outcome({}, None, 0.0)] * len(batch), seconds, None))
     assert sizes == [1, 8, 64, 512, 4]
     assert len(next(drawn)[1]) == 32
+
+
+def test_the_last_batches_are_smaller(functions, store):
+    """So that no worker waits for another."""
+    drawn = batches.Batches(inverse(values=range(1, 101)), store, retry=False, workers=2)
+    sizes = []
+    for number, batch in drawn:
+        sizes.append(len(batch))
+        drawn.back(work.Returned(number, [work.Outcome({}, None, 0.0)] * len(batch), 1e-3, None))
+    assert sizes == [1, 8, 23, 17, 13, 10, 7, 6, 4, 3, 2, 2, 1, 1, 1, 1]
+
+
+def test_what_is_under_way_is_not_sent_again(functions, store):
+    sample = Sample(count=500, ranges={"x": {"integer": [1, 3]}})
+    study = Study(name="s", task="sweep_functions:inverse", sample=sample)
+    drawn = batches.Batches(study, store, retry=False, workers=2)
+    assert sorted(batch[0][1]["x"] for _, batch in [next(drawn), next(drawn), next(drawn)]) == [1, 2, 3]
+    assert next(drawn, None) is None and drawn.skipped == 497
 
 
 def test_progress_counts_this_run_only(functions, store):

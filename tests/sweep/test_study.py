@@ -62,6 +62,7 @@ def test_axes_of_whole_numbers_and_words():
     assert axis("x", np.array([1.5, 2.5])) == (1.5, 2.5)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("count", [1, 5, 4096, 5000])
 def test_a_sobol_sample_is_scipys(count):
     ranges = {"E_W": {"log": [0.1, 10]}, "width": {"integer": [1, 20]}, "kind": ["a", "b"]}
