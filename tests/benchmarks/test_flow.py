@@ -165,6 +165,8 @@ def entry(method, size, seconds, error):
 def test_the_verdict_is_read_off_the_entries():
     mine = [entry(OURS, 1, 2.0, 1e-8), entry(OURS, 2, 4.0, 1e-8), entry(OURS, 2, 1.0, 1e-4)]
     assert "fast, 4.00 times faster" in flow.verdict([*mine, entry("fast", 2, 1.0, 1e-7)])
+    both = flow.verdict([*mine, entry("same", 1, 1.0, 1e-7), entry("same", 2, 1.0, 1e-7)])
+    assert "to error 1e-07 at 2, the fastest" in both  # the larger of the two
     assert "slow, 2.00 times slower" in flow.verdict([*mine, entry("slow", 2, 8.0, 1e-7)])
     assert "at 1, the fastest peer" in flow.verdict([*mine, entry("small", 1, 1.0, 1e-7), entry("small", 2, 1.0, 1e-4)])
     assert "rough came nearest, to 1e-04 at 1" in flow.verdict([*mine, entry("rough", 1, 1.0, 1e-4)])
