@@ -30,7 +30,7 @@ def unfold(lines: list[str]) -> list[str]:
         else:
             if line.strip() and not line[0].isspace():
                 entry = ENTRY.match(line)
-                remark = entry is None and (blank or line.startswith("Cost"))
+                remark = entry is None and blank
                 if not remark:
                     found += [entry[1], "    " + entry[2]] if entry else [line]
             elif not remark:
