@@ -35,7 +35,7 @@ def bounds(
 
     Returns
     -------
-    ``error`` on the sample, ``test_error`` and its upper limit ``test_upper`` (Clopper-Pearson at delta),
+    ``train_error``, ``test_error`` and its upper limit ``test_upper`` (Clopper-Pearson at delta),
     ``median_margin``, ``epochs_done``, ``n_parameters``, the smallest certificate ``best`` with its ``best_log10``, and
     for each bound NAME (dashes as underscores) ``NAME_log10``, of the bound at its best margin, and
     ``NAME_complexity_log10``, of its complexity term at the median margin; None where it does not apply.
@@ -90,7 +90,7 @@ def bounds(
     held = result.holdout
     assert held is not None
     record: dict[str, Any] = {
-        "error": float(np.mean(margins <= 0)), "test_error": held.errors / held.n, "test_upper": held.upper,
+        "train_error": float(np.mean(margins <= 0)), "test_error": held.errors / held.n, "test_upper": held.upper,
         "median_margin": median, "epochs_done": done,
         "n_parameters": sum(int(np.size(W)) for W in read.weights.values()),
         "best": None if result.best is None else result.best.name,
@@ -122,9 +122,10 @@ def training(
 
     Returns
     -------
-    ``final_loss``, ``error``, ``test_error`` (also of majority and minority classes), ``epochs_done``, ``first_zero_error``,
-    ``normalised_margin``, six collapse metrics (``nc1_papyan`` to ``nc4``) and ``cos_minority``, the mean cosine
-    between classifiers of minority classes; measured on the training samples with the labels trained on. *measure*.
+    ``final_loss``, ``train_error``, ``test_error`` (also of majority and minority classes), ``epochs_done``,
+    ``first_zero_error``, ``normalised_margin``, six collapse metrics (``nc1_papyan`` to ``nc4``) and ``cos_minority``,
+    the mean cosine between classifiers of minority classes; measured on the training samples with the labels trained
+    on. *measure*.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def training(
     end, measured = run.rows[-1], last.metrics.to_json()
     names = ("nc1_papyan", "nc1_cdnv", "nc2_etf_means", "nc2_zhu", "nc3_zhu", "nc4")
     record: dict[str, Any] = {
-        "final_loss": end.loss, "error": end.error, "test_error": end.test_error,
+        "final_loss": end.loss, "train_error": end.error, "test_error": end.test_error,
         "test_error_majority": _mean(wrong[~rare]), "test_error_minority": _mean(wrong[rare]),
         "epochs_done": end.epoch, "first_zero_error": run.first_zero_error,
         "normalised_margin": last.normalised_margin, **{name: measured[name] for name in names},

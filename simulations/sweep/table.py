@@ -55,17 +55,15 @@ class Table:
             raise InvalidInput(f"no column is called {name!r}; there are {', '.join(self.columns) or 'none'}.")
         return self.columns[name]
 
-    def where(self, **values: Any) -> Table:
-        """The rows in which each named column has the given value.
+    def where(self, keep: np.ndarray) -> Table:
+        """The rows for which ``keep`` holds.
 
         Examples
         --------
-        >>> Table(columns={"n": np.array([1, 2, 2])}).where(n=2)
+        >>> table = Table(columns={"n": np.array([1, 2, 2])})
+        >>> table.where(table["n"] == 2)
         Table(2 rows: n)
         """
-        keep = np.ones(len(self), dtype=bool)
-        for name, value in values.items():
-            keep &= self[name] == value
         return Table(columns={name: column[keep] for name, column in self.columns.items()}, parameters=self.parameters)
 
     def rows(self) -> list[dict[str, Any]]:

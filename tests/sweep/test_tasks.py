@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from simulations.sweep._table_store import OWN
 from simulations.sweep.tasks import TASKS, Task
 from theory._errors import InvalidInput
 from theory.peeled import LayerPeeledModel, UnconstrainedFeaturesModel, collapse_threshold, solve
@@ -46,7 +47,7 @@ class TestEveryTask:
         if name in ("bounds", "training"):
             pytest.importorskip("torch")
         # a column stands for one thing
-        assert not set(compute(name)) & set(inspect.signature(TASKS[name].compute).parameters)
+        assert not set(compute(name)) & {*inspect.signature(TASKS[name].compute).parameters, *OWN}
 
 
 class TestThreshold:
@@ -192,13 +193,13 @@ class TestNetworks:
         want = get("group-norm").evaluate(read.architecture, read.weights, (X, data.y[:60]), reference=read.weights)
         assert found["group_norm_log10"] == want.log10
         assert found["test_error"] == np.mean(model(_tensor(data.X_test)).argmax(1).numpy() != data.y_test)
-        assert found["error"] == pytest.approx(np.mean(model(_tensor(X)).argmax(1).numpy() != data.y[:60]))
+        assert found["train_error"] == pytest.approx(np.mean(model(_tensor(X)).argmax(1).numpy() != data.y[:60]))
         assert found["median_margin"] < 0 and found["group_norm_complexity_log10"] is None  # an untrained network
         assert found["epochs_done"] == 0 and found["n_parameters"] == 64 * 8 + 8 * 10
 
     def test_training_lowers_the_error_and_the_certificates_hold(self):
         found = compute("bounds", epochs=40)
-        assert found["error"] < 0.2 < compute("bounds", weights="random")["error"]
+        assert found["train_error"] < 0.2 < compute("bounds", weights="random")["train_error"]
         assert found["test_error"] < found["test_upper"] < 10 ** found["best_log10"]
         assert found["group_norm_complexity_log10"] > 0 and found["best"] in ("group-norm", "covering")
 
@@ -208,7 +209,7 @@ class TestNetworks:
 
     def test_training_counts_and_metrics(self):
         found = compute("training", epochs=60)
-        assert found["error"] < 0.1 and found["epochs_done"] == 60
+        assert found["train_error"] < 0.1 and found["epochs_done"] == 60
         share = (found["test_error_majority"], found["test_error_minority"])
         assert share[0] < found["test_error"] < share[1]  # rare classes are learnt worse
         assert 0 < found["nc1_papyan"] < compute("training", epochs=1)["nc1_papyan"]
