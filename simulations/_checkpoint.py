@@ -59,11 +59,13 @@ def read(path: Path, mark: str) -> dict[str, Any] | None:
     ------
     InvalidInput : not a checkpoint of this trainer, or one of another plan, network or data set.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         if not path.parent.is_dir():
             raise InvalidInput(f"the checkpoint's folder {str(path.parent)!r} does not exist.")
         return None
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load does not look at the checksums
         content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)

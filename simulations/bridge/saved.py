@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,8 +49,8 @@ def read_saved(
     PreconditionError : PyTorch is not installed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InvalidInput(f"no file {str(path)!r}.")
+    if not os.path.isfile(path):  # False also for a name that no file can have, unlike Path's
+        raise InvalidInput(f"no file {str(path)[-300:]!r}.")
     check_shape(architecture, input_shape)
     torch = import_torch("reading a saved module")
     with _quiet():

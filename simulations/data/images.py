@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import zlib
 from pathlib import Path
@@ -84,7 +85,7 @@ def _find(name: str, folder: Path) -> Path | None:
     """The folder that holds all files of this set, or None."""
     for place in (folder, folder / SETS[name][1]):
         if name in BATCHES:
-            there = all((place / file).is_file() for part in BATCHES[name].values() for file in part)
+            there = all(os.path.isfile(place / file) for part in BATCHES[name].values() for file in part)
         else:
             there = all(_packed(place / file) is not None for part in IDX.values() for file in part)
         if there:
@@ -94,7 +95,7 @@ def _find(name: str, folder: Path) -> Path | None:
 
 def _packed(path: Path) -> Path | None:
     """The file, or the file with .gz."""
-    return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
+    return next((p for p in (path, path.with_name(path.name + ".gz")) if os.path.isfile(p)), None)
 
 
 def _download(name: str, folder: Path) -> None:

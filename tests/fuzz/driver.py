@@ -12,12 +12,15 @@ import os
 import resource
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from random import Random
 from typing import Any
 
 MEMORY = 6 * 2**30  # bytes of address space of a process that runs inputs
-SILENCE = 120.0  # seconds after which an input is taken to hang where no alarm reaches
+SILENCE = 60.0  # seconds after which an input is taken to hang where no alarm reaches
+SLOW = 5.0  # seconds; an input that takes more is printed
+PERIOD = 30.0  # seconds between two lines on how far it is
 READING = 0.4  # of all inputs go to the readers
 
 
@@ -38,9 +41,15 @@ def main() -> int:
     context = multiprocessing.get_context("spawn")
     rows = {name: [0, 0, 0, 0, 0.0, 0.0] for name in plan}  # inputs, exit codes 0, 1, 2, seconds, slowest
     found: dict[tuple[str, str], list[Any]] = {}
-    workers = [Worker(context, plan, given.seed, job, given.jobs) for job in range(given.jobs)]
-    while any([worker.look(rows, found) for worker in workers]):  # a list: each one is looked at
-        time.sleep(0.2)
+    said = began
+    with tempfile.TemporaryDirectory() as folder:
+        workers = [Worker(context, plan, given.seed, job, given.jobs, Path(folder)) for job in range(given.jobs)]
+        while any([worker.look(rows, found) for worker in workers]):  # a list: each one is looked at
+            time.sleep(0.2)
+            if time.perf_counter() - said > PERIOD:
+                said = time.perf_counter()
+                done, spent = (sum(row[k] for row in rows.values()) for k in (0, 4))
+                print(f"{done} of {sum(plan.values())} inputs, {spent:.0f} s in them, {said - began:.0f} s", flush=True)
     text = table(rows, found)
     print(f"\n{text}\n\n{sum(row[0] for row in rows.values())} inputs, {time.perf_counter() - began:.0f} s, {len(found)} findings")
     for (name, wrong), (times, words, detail) in sorted(found.items()):
@@ -68,41 +77,44 @@ def shares(inputs: int, only: list[str] | None) -> dict[str, int]:
 class Worker:
     """A process that runs every n-th input; started again behind an input that ends it or that it does not leave."""
 
-    def __init__(self, context: Any, plan: dict[str, int], seed: int, job: int, jobs: int) -> None:
-        self.context, self.plan, self.seed, self.job, self.jobs = context, plan, seed, job, jobs
+    def __init__(self, context: Any, plan: dict[str, int], seed: int, job: int, jobs: int, folder: Path) -> None:
+        self.context, self.plan, self.seed, self.job, self.jobs, self.folder = context, plan, seed, job, jobs, folder
         self.place = (0, job)
         self.start()
 
     def start(self) -> None:
         """From ``self.place`` on."""
         self.pipe, other = self.context.Pipe(duplex=False)
-        self.process = self.context.Process(target=work, args=(other, self.plan, self.seed, self.place, self.jobs))
+        folder = tempfile.mkdtemp(dir=self.folder)
+        given = (other, self.plan, self.seed, self.place, self.jobs, folder)
+        self.process = self.context.Process(target=work, args=given)
         self.process.start()
         other.close()
         self.heard, self.done, self.current = time.monotonic(), False, None
 
     def look(self, rows: dict[str, list[Any]], found: dict[tuple[str, str], list[Any]]) -> bool:
         """Take in what was done; whether there is more to come."""
+        ended = False
         try:
             while self.pipe.poll():
                 self._take(self.pipe.recv(), rows, found)
         except EOFError:
-            pass
+            ended = True
         if self.done:
+            self.process.kill()  # what is left are threads of libraries
             self.process.join()
             return False
         silent = time.monotonic() - self.heard > SILENCE
         if silent:
             self.process.kill()
-        if silent or not self.process.is_alive():
+        if silent or ended:
             self.process.join()
-            if self.pipe.poll() or self.current is None:
-                if self.current is None and not silent:
-                    raise RuntimeError("a process of the fuzzer ended before its first input.")
-                return True
-            name, words = self.current
-            wrong = "no end" if silent else f"the process ended with {self.process.exitcode}"
-            self._find(name, wrong, words, "", found)
+            if self.current is None:
+                raise RuntimeError(f"a process of the fuzzer ended before its first input ({self.process.exitcode}).")
+            name, words, hung = self.current
+            if not hung:
+                wrong = "no end" if silent else f"the process ended with {self.process.exitcode}"
+                self._find(name, wrong, words, "", found)
             place, number = self.place
             self.place = (place, number + self.jobs)
             self.start()
@@ -112,7 +124,7 @@ class Worker:
         self.heard = time.monotonic()
         if message[0] == "begin":
             _, name, self.place, words = message
-            self.current = (name, words)
+            self.current = (name, words, False)
         elif message[0] == "end":
             _, name, code, seconds, wrong, words, detail = message
             row = rows[name]
@@ -121,8 +133,11 @@ class Worker:
                 row[1 + code] += 1
             row[4] += seconds
             row[5] = max(row[5], seconds)
+            if seconds > SLOW:
+                print(f"{name}: {seconds:.1f} s\n  {_shell(words)[:600]}", flush=True)
             if wrong is not None:
                 self._find(name, wrong, words, detail, found)
+            self.current = (name, words, True)
         else:
             self.done = True
 
@@ -135,29 +150,32 @@ class Worker:
             known[1:] = [words, detail]
 
 
-def work(pipe: Any, plan: dict[str, int], seed: int, place: tuple[int, int], jobs: int) -> None:
-    """Run the inputs from ``place`` on; each is told before and after."""
+def work(pipe: Any, plan: dict[str, int], seed: int, place: tuple[int, int], jobs: int, folder: str) -> None:
+    """Run the inputs from ``place`` on; each is told before and after. After one that hangs this process is given up."""
     _guard()
-    from tests.fuzz.check import inside
+    from tests.fuzz.check import Outcome
     from tests.fuzz.files import Files
 
-    with tempfile.TemporaryDirectory() as folder, inside(Path(folder) / "here"):
-        files = Files(Path(folder))
-        noise = _noise(Path(folder))
-        names = list(plan)
-        for k in range(place[0], len(names)):
-            name = names[k]
-            for number in range(place[1] if k == place[0] else place[1] % jobs, plan[name], jobs):
-                words = make(name, Random(f"{seed} {name} {number}"))
-                pipe.send(("begin", name, (k, number), words))
-                began = time.perf_counter()
+    os.mkdir(here := Path(folder) / "here")
+    os.chdir(here)
+    files, noise, names = Files(Path(folder)), _noise(Path(folder)), list(plan)
+    for k in range(place[0], len(names)):
+        name = names[k]
+        for number in range(place[1] if k == place[0] else place[1] % jobs, plan[name], jobs):
+            words = make(name, Random(f"{seed} {name} {number}"))
+            pipe.send(("begin", name, (k, number), words))
+            began = time.perf_counter()
+            try:
                 outcome = run(files, words)
-                seconds, wrong = time.perf_counter() - began, outcome.wrong
-                if os.fstat(noise).st_size:
-                    wrong = wrong or "words on the process's own stderr or stdout"
-                    os.ftruncate(noise, 0)
-                    os.lseek(noise, 0, os.SEEK_SET)
-                pipe.send(("end", name, outcome.code, seconds, wrong, words, outcome.detail if wrong else ""))
+            except Exception as error:  # the fuzzer's own mistake, which is not to end the run
+                outcome = Outcome(3, wrong=f"the fuzzer: {type(error).__name__}", detail=traceback.format_exc())
+            seconds, wrong = time.perf_counter() - began, outcome.wrong
+            if os.fstat(noise).st_size:
+                wrong = wrong or "words on the process's own stderr or stdout"
+                os.ftruncate(noise, 0)
+            pipe.send(("end", name, outcome.code, seconds, wrong, words, outcome.detail if wrong else ""))
+            if wrong is not None and wrong.startswith("Hangs"):
+                os._exit(0)  # where it was stopped, locks may be held
     pipe.send(("done",))
 
 

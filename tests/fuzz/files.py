@@ -60,8 +60,8 @@ class Files:
 
     def path(self, recipe: str) -> Path:
         """The file of a recipe."""
-        kind, _, rest = recipe[1:].partition(" ")
-        if not rest:
+        kind, space, rest = recipe[1:].partition(" ")
+        if not space:
             # a copy, since a store is changed by reading it
             return self._keep(Path(kind).suffix, (self.corpus / kind).read_bytes())
         return getattr(self, f"_{kind}")(rest)
@@ -142,7 +142,8 @@ class Files:
         return self._keep(suffix, bytes.fromhex(content))
 
     def _row(self, rest: str) -> Path:
-        where, column, value, name = rest.split(" ", 3)
+        where, column, said = rest.split(" ", 2)
+        value, name = said.rsplit(" ", 1)
         path = self._keep(".sqlite", self._read(name))
         store = sqlite3.connect(path)
         with contextlib.suppress(sqlite3.Error):  # a column that this store lacks, or that takes no such value

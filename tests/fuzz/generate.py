@@ -68,7 +68,7 @@ def lines(command: str) -> tuple[tuple[str, ...], ...]:
         words = [f"@{Path(word).name}" if Path(word).name in known else word for word in shlex.split(line)]
         # an example may ask for more work than a moment's
         out.append(tuple(words + (["--max-steps", "20"] if command in ("flow", "rho") and "--algorithm" not in words else [])))
-    out = [line for line in out if command != "validate"]
+    out = [line for line in out if command not in ("validate", "sweep")]  # minutes of work
     out += [tuple(word.replace("~", " ") for word in line.split()) for line in hints.LINES.get(command, ())]
     return tuple(out) or ((),)
 
@@ -107,7 +107,10 @@ def _change(rng: Random, command: str, words: list[str]) -> None:
         place = rng.choice(files)
         words[place] = damaged(rng, words[place][1:])
     elif what < 0.93:
-        option = rng.choice(commands()[command])
+        options = commands()[command]
+        if rng.random() < 0.5:  # one that is there already fits the others
+            options = tuple(known for known in options if set(known.flags) & set(words)) or options
+        option = rng.choice(options)
         flag = rng.choice(option.flags) if option.flags else None
         if option.is_flag:
             words.append(flag or text(rng))
@@ -135,9 +138,9 @@ def value(rng: Random, command: str, option: Option) -> str:
     if option.kind is Path:
         return path(rng, option)
     if option.kind is int:
-        return rng.choice(hints.TRICKY_COUNTS)
+        return str(rng.randrange(10)) if rng.random() < 0.5 else rng.choice(hints.TRICKY_COUNTS)
     if option.kind is float:
-        return rng.choice(hints.TRICKY_NUMBERS)
+        return f"{10 ** rng.uniform(-9, 6):.3g}" if rng.random() < 0.5 else rng.choice(hints.TRICKY_NUMBERS)
     words = re.findall(r"[\w^-]+", option.help)
     return rng.choice(words) if words and rng.random() < 0.6 else text(rng)
 

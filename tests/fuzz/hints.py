@@ -78,7 +78,11 @@ LINES = {
     "validate": ("", "connectivity --quick --seeds 1", "bounds-along-training --quick --out @out~dirty"),
     "demo": ("--out @out~new --imbalance 10",),
     "sweep": ("@study.yaml --store @results.sqlite", "@sampled.yaml --store @old.sqlite --resume"),
-    "results": ("@results.sqlite", "@results.sqlite --query SELECT~1", "@old.sqlite --json"),
+    "results": (
+        "@results.sqlite", "@results.sqlite --query SELECT~1", "@old.sqlite --json",
+        "@results.sqlite --export csv --out rows.csv", "@results.sqlite --plot map.png --x seed --y R0 --log y",
+        "@results.sqlite --query SELECT~*~FROM~rows --json",
+    ),
 }  # fmt: skip
 
 TRICKY_NUMBERS = (
@@ -125,7 +129,7 @@ TEXTS = {
     "width": ("1", "2", "3", "0", "-1", "x", "1.5", "9" * 30, "99999999999"),
     "rtol": ("1e-8", "1e-3", "1e-300", "0", "nan", "-1", "1", "inf"),
     "seeds": ("1", "2", "0", "-1", "x", "nan"),
-    "query": ("SELECT 1", "SELECT * FROM records", "DROP TABLE records", "x", "", "SELECT", "PRAGMA writable_schema=1",
+    "query": ("SELECT 1", "SELECT * FROM records", "SELECT seed, R0 FROM rows", "SELECT 1 AS a, 2 AS a", "SELECT x'00'", "DROP TABLE records", "x", "", "SELECT", "PRAGMA writable_schema=1",
               "ATTACH DATABASE 'x' AS y", "SELECT 1; SELECT 2", "WITH RECURSIVE t(x) AS (SELECT 1) SELECT * FROM t"),
 }  # fmt: skip
 

@@ -131,6 +131,8 @@ def _images(path: Path) -> None:
     """The file in the place of one of MNIST's, or of CIFAR's."""
     from simulations.data.images import images
 
+    if "\0" in str(path):
+        return
     folder = path.parent.parent / "corpus" / "images"
     cifar, plain = path.suffix == ".batch", folder / "train-images-idx3-ubyte"
     plain.unlink(missing_ok=True)
