@@ -181,4 +181,5 @@ def more_pages() -> str:
     there = [name for name in known if (ROOT / "docs" / f"{name}.md").exists()]
     if not there:
         return ""
-    return "```{toctree}\n:maxdepth: 1\n\n" + "\n".join(f"/{name}" for name in there) + "\n```\n"
+    entries = "\n".join(f"/{name}" for name in there)
+    return f"## Reports of other commands\n\n```{{toctree}}\n:maxdepth: 1\n\n{entries}\n```\n"
