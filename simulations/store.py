@@ -50,6 +50,11 @@ _UPSERT = (
 _SHARE = "INSERT OR IGNORE INTO shared SELECT ?1, key FROM records WHERE key = ?2 AND study IS NOT ?1"
 _OF_STUDY = "(study = ?1 OR key IN (SELECT key FROM shared WHERE study = ?1))"
 _CHUNK = 500  # values in one statement
+_ENCODERS = {  # made once: json.dumps would make one per row
+    (strict, ordered): json.JSONEncoder(sort_keys=not ordered, separators=(",", ":"), allow_nan=not strict)
+    for strict in (True, False)
+    for ordered in (True, False)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,7 +323,6 @@ def config_key(config: Mapping[str, Any]) -> str:
 def _text(value: Mapping[str, Any], *, strict: bool = True, ordered: bool = True) -> str:
     """As JSON; a record keeps the order of its keys, which tables print, a key does not depend on it."""
     try:
-        content = plain(dict(value), strict=strict)
-        return json.dumps(content, sort_keys=not ordered, separators=(",", ":"), allow_nan=not strict)
+        return _ENCODERS[strict, ordered].encode(plain(dict(value), strict=strict))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"a results store keeps plain values only: {error}.") from None

@@ -52,14 +52,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MOST_BYTES:
             raise InvalidInput(f"{shown} has more than {MOST_BYTES} bytes, which no study needs.")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except InvalidInput:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {shown}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = "" if mark is None else f" (line {mark.line + 1})"
         raise InvalidInput(f"{shown} is not a study: {error.problem or 'not YAML'}{where}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that does not exist is a ValueError
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0].rstrip(".")
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
+        reason = (str(error).splitlines() or ["not YAML"])[0].rstrip(".")
+        raise InvalidInput(f"{shown} is not a study: {reason}.") from None
+    except Exception as error:  # PyYAML raises what it comes to where a tag such as !!bool does not fit its value
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "a tag does not fit its value"
         raise InvalidInput(f"{shown} is not a study: {reason}.") from None
     if not isinstance(content, dict):
         raise InvalidInput(f"{shown} is not a study: wanted are keys and values such as 'name: my-study'.")

@@ -72,8 +72,7 @@ def run_study(
     same study then compute a part twice, and the first record stays.
 
     Records do not depend on ``jobs``, on the batches or on the cluster: BLAS, OpenMP and PyTorch have one thread, and
-    seeds are parameters. (Processors of different kinds can differ in last bits, and so can libraries that a task loads
-    for the first time where a Dask worker was started without its nanny.)
+    seeds are parameters. (Processors of different kinds, and other versions of NumPy or SciPy, can differ in last bits.)
 
     Parameters
     ----------

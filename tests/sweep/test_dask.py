@@ -32,7 +32,9 @@ def cluster(tmp_path_factory):
     """A scheduler on a free port and two workers; its address."""
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
                "--no-dashboard"]  # fmt: skip
-    scheduler = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # one death is enough to give up on a batch; Dask's own choice is four
+    environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    scheduler = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     found = None
     while found is None:
         found = re.search(r"Scheduler at:\s+(tcp://\S+)", scheduler.stderr.readline())

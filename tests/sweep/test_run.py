@@ -218,9 +218,9 @@ def test_what_is_not_installed_is_named(functions, store, monkeypatch, missing):
 
 
 def test_a_configuration_that_kills_its_process_is_found(functions, store):
-    study = Study(name="s", task="sweep_functions:deadly", grid={"x": {"integer": [0, 40]}})
+    study = Study(name="s", task="sweep_functions:deadly", grid={"x": {"integer": [3, 19]}})
     done = run_study(study, store, jobs=2)
-    assert (done.done, done.failed) == (40, 1)
+    assert (done.done, done.failed) == (16, 1)
     failed = [row for row in store.rows() if row.status == "failed"]
     assert [row.config["x"] for row in failed] == [13] and failed[0].error.startswith("WorkerDied")
     assert all(row.record == {"double": 2 * row.config["x"]} for row in store.rows() if row.status == "done")

@@ -131,6 +131,8 @@ BAD = {
     "date": ("name: a\ntask: t\nfixed: {x: 2026-01-01}", "numbers, text"),
     "no such date": ("name: a\ntask: t\nfixed: {x: 2026-13-01}", "month"),
     "python": ("name: !!python/object/apply:os.system [ls]", "constructor"),
+    "tag": ("name: a\ntask: !!bool x", "tag does not fit"),
+    "other tag": ("name: !!timestamp x\ntask: t", "tag does not fit"),
     "no name": ("task: t", "no 'name'"),
     "no task": ("name: a", "no 'task'"),
     "folder as name": ("name: ../a\ntask: t", "name of a study"),
