@@ -50,7 +50,7 @@ theta0 = network.random_parameters(rng=1, scale=0.7)
 # %%
 lam = 0.02
 flow = integrate_rho(network, (X, y), lam=lam, theta0=theta0, until=400.0)
-print(flow.summary())
+print("\n".join(flow.summary().splitlines()[:-1]))  # without the number of steps
 rest = equilibrium(flow.mu[-1], flow.M[-1], lam)
 print(f"rest point of the last V: rho = {rest.rho:.8f}, rate {rest.rate:.6f}, objective {rest.objective:.8f}")
 plots.rho_dynamics(flow)
