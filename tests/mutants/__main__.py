@@ -27,7 +27,7 @@ def main() -> None:
     """Judge, then write docs/mutants.md and docs/mutants.json."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--only", metavar="MODULE", help="judge those of one module, or of one room: theory.norms")
-    parser.add_argument("--per-function", type=int, default=2, help="mutants drawn for each function (2)")
+    parser.add_argument("--per-function", type=int, default=1, help="mutants drawn for each function (1)")
     parser.add_argument("--again", action="store_true", help="judge the survivors anew, after tests were added")
     parser.add_argument("--fresh", action="store_true", help="find anew which tests reach which lines")
     parser.add_argument("--report", action="store_true", help="only rewrite the table")
@@ -45,22 +45,22 @@ def main() -> None:
             known_room = (folder / f"{room}.json").exists() and not given.fresh
             if not known_room:
                 subprocess.run([sys.executable, "-m", "tests.mutants.reach", str(folder), room], check=True, cwd=ROOT)
-            run([m for m in wanted if m.module.split(".")[1] == room], folder, room, store)
+            run([m for m in wanted if m.module.split(".")[1] == room], folder, room, store, again=given.again)
     from tests.mutants.report import write
 
     write(reasons, drawn, read(store), per_function=given.per_function)
 
 
-def run(wanted: list[Mutant], folder: Path, room: str, store: Path) -> None:
+def run(wanted: list[Mutant], folder: Path, room: str, store: Path, *, again: bool) -> None:
     """Judge and append each verdict at once."""
     from tests.mutants.reach import Reach
-    from tests.mutants.run import judge, warm_up
+    from tests.mutants.run import AGAIN, BUDGET, judge, warm_up
 
     reach = Reach.read(folder, room)
     warm_up(reach)
     with store.open("a") as out:
         for n, mutant in enumerate(wanted, 1):
-            verdict = judge(mutant, reach)
+            verdict = judge(mutant, reach, AGAIN if again else BUDGET)
             print(json.dumps({"key": mutant.key, **asdict(verdict)}), file=out, flush=True)
             if verdict.outcome == "survived":
                 print(f"survived {mutant.key} {mutant.module}:{mutant.line} {mutant.function}\n{mutant.diff}")

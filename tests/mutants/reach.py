@@ -120,7 +120,9 @@ def record(folder: Path, room: str) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "theory"]:
         del sys.modules[name]  # so that import is seen
     cov.start()
-    pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", *chosen], plugins=[recorder])
+    pytest.main(
+        ["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", *chosen], plugins=[recorder]
+    )
     cov.stop()
     cov.save()
     kept = {name: round(seconds, 4) for name, seconds in recorder.seconds.items() if name not in recorder.failed}

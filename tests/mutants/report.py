@@ -37,8 +37,9 @@ are docstrings, strings, messages, annotations, decorators, `__repr__`, `summary
 
 The {total} possible changes are sampled: {per_function} of each function, the first of a shuffle seeded by {seed} and
 the function's name. A change is judged by the tests of its room (for twins also those of `tests/symbolic`) that reach
-the line, the nearest and quickest first, as many as take {budget:g} seconds unchanged; hypothesis draws {examples}
-examples. The whole suite does more, so a survivor here may still fall there.
+the line, the nearest and quickest first, as many as take {budget:g} seconds unchanged, for survivors once more as many
+as take {again:g}; hypothesis draws {examples} examples. The whole suite does more: a survivor here may still fall
+there.
 
 `make mutants` runs it, goes on where it was stopped, and rewrites this page; `python -m tests.mutants --only
 theory.norms` judges one room or module, `--per-function 3` draws more, `--again` judges the survivors anew.
@@ -48,7 +49,7 @@ theory.norms` judges one room or module, `--per-function 3` draws more, `--again
 def write(reasons: Mapping[str, str], drawn: Iterable[Mutant], verdicts: Mapping[str, dict], per_function: int) -> None:
     """The table and the survivors of the drawn mutants that have a verdict."""
     from tests.mutants.reach import EXAMPLES
-    from tests.mutants.run import BUDGET
+    from tests.mutants.run import AGAIN, BUDGET
     from theory.symbolic import closed_forms
 
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
@@ -60,10 +61,11 @@ def write(reasons: Mapping[str, str], drawn: Iterable[Mutant], verdicts: Mapping
             survivors.append(mutant)
     possible = {module: count(path_of(module).read_text()) for module in reasons}
     total = sum(outcomes.values(), Counter())
-    lines = [INTRODUCTION.format(
-        forms=len(closed_forms()), total=sum(possible.values()), per_function=per_function, seed=SEED, budget=BUDGET,
-        examples=EXAMPLES)]  # fmt: skip
-    lines += _summary(total), *_table(reasons, possible, outcomes), *_listing(survivors)
+    facts = {"forms": len(closed_forms()), "total": sum(possible.values()), "per_function": per_function, "seed": SEED,
+             "budget": BUDGET, "again": AGAIN, "examples": EXAMPLES}  # fmt: skip
+    lines = [INTRODUCTION.format(**facts)]
+    lines += [_summary(total)]
+    lines += _table(reasons, possible, outcomes) + _listing(survivors)
     (ROOT / "docs" / "mutants.md").write_text("\n".join(lines) + "\n")
     record = {
         "seed": SEED, "per_function": per_function, "outcomes": dict(sorted(total.items())),

@@ -23,6 +23,7 @@ from tests.mutants.reach import Reach, profile
 from tests.mutants.targets import ROOT, path_of
 
 BUDGET = 6.0  # seconds of tests for one mutant
+AGAIN = 60.0  # the same when survivors are judged anew
 FIRST = 1.0  # seconds of tests before the rest are collected
 QUICK = [word for name in ("cacheprovider", "xdist", "unraisableexception") for word in ("-p", f"no:{name}")]
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
@@ -48,9 +49,9 @@ def warm_up(reach: Reach) -> None:
     gc.freeze()
 
 
-def judge(mutant: Mutant, reach: Reach) -> Verdict:
+def judge(mutant: Mutant, reach: Reach, budget: float = BUDGET) -> Verdict:
     """Run the tests that reach the mutant until one fails."""
-    tests = reach.tests(path_of(mutant.module), mutant.line, BUDGET)
+    tests = reach.tests(path_of(mutant.module), mutant.line, budget)
     if not tests and not reach.new:
         return Verdict(outcome=SURVIVED, by="no test reaches the line", tests=0, seconds=0.0)
     allowed = int(10 + 2 * sum(reach.seconds[name] for name in tests))
