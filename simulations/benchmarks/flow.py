@@ -70,7 +70,7 @@ def _equal_error(
     found: list[Entry] = []
     floor: dict[float, float] = {}
     gaps: dict[float, float] = {}
-    failed: dict[str, float] = {}  # peer -> size at which it reached no target
+    failed: dict[str, float | None] = {}  # peer -> size at which it reached no target, None once told
     for problem in problems:
         size = problem.size
         tell(f"{name} at {size:g}: reference")
@@ -130,14 +130,19 @@ def _confirmation(gaps: dict[float, float], kinked: bool) -> str:
     return f"{by}, which shares no code with it and knows no events, differs by {at}."
 
 
-def _peer(peer: Peer, problem: Problem, truth: np.ndarray, limit: float, failed: dict[str, float]) -> list[Entry]:
-    """Entries of one peer at one size; one line where it is missing, none after the line that says it is not tried."""
-    if peer.version is None:
-        return [not_installed(peer.name, " and ".join(peer.packages), problem.size)]
+def _peer(
+    peer: Peer, problem: Problem, truth: np.ndarray, limit: float, failed: dict[str, float | None]
+) -> list[Entry]:
+    """Entries of one peer at one size; nothing after the line that says that it is not installed or not tried."""
     if peer.name in failed:
-        at = failed[peer.name]
+        at, failed[peer.name] = failed[peer.name], None
+        if at is None:
+            return []
         note = f"{NOT_TRIED}: at {at:g} it reached no target"
-        return [Entry(method=peer.name, version=peer.version, size=problem.size, seconds=None, error=None, note=note)]
+        return [Entry(method=peer.name, version=peer.version or "", size=problem.size, seconds=None, error=None, note=note)]
+    if peer.version is None:
+        failed[peer.name] = None
+        return [not_installed(peer.name, " and ".join(peer.packages), problem.size)]
     solve, compilation = peer.prepare(problem, limit)
     attempts = walk_tolerances(solve, truth)
     if reached(attempts, max(TARGETS)) is None:
