@@ -72,7 +72,7 @@ def run_study(
     same study then compute a part twice, and the first record stays.
 
     Records do not depend on ``jobs``, on the batches or on the cluster: BLAS, OpenMP and PyTorch have one thread, and
-    seeds are parameters. (Processors of different kinds, and other versions of NumPy or SciPy, can differ in last bits.)
+    seeds are parameters. (Other processors, and other versions of NumPy or SciPy, can differ in last bits.)
 
     Parameters
     ----------
