@@ -139,7 +139,8 @@ def _peer(
         if at is None:
             return []
         note = f"{NOT_TRIED}: at {at:g} it reached no target"
-        return [Entry(method=peer.name, version=peer.version or "", size=problem.size, seconds=None, error=None, note=note)]
+        version = peer.version or ""
+        return [Entry(method=peer.name, version=version, size=problem.size, seconds=None, error=None, note=note)]
     if peer.version is None:
         failed[peer.name] = None
         return [not_installed(peer.name, " and ".join(peer.packages), problem.size)]
