@@ -22,7 +22,7 @@ MOST_GROUPS = len(GROUPS)
 
 
 def plot_table(
-    table: Table, x: str, y: str, color: str | None = None, *, log: Collection[str] = (), title: str | None = None
+    table: Table, x: str, y: str, color: str | None = None, *, log: Collection[str] = (), figure: Figure | None = None
 ) -> Figure:  # fmt: skip
     """Draw column y against column x.
 
@@ -33,20 +33,19 @@ def plot_table(
     Parameters
     ----------
     log : which of ``x, y, color`` are logarithmic; a map's rows that are not positive are left out.
+    figure : to draw on, of any size; None makes one without pyplot.
 
     Raises
     ------
     InvalidInput : an unknown column or axis, x or y that are not numbers, nothing to draw.
     """
-    from matplotlib.figure import Figure
-
     for name in log:
         if name not in ("x", "y", "color"):
             raise InvalidInput(f"--log takes x, y and color, but was given {name[:40]!r}.")
     if "color" in log and color is None:
         raise InvalidInput("--log color needs --color.")
     xs, ys = _numbers(table, x, "x" in log), _numbers(table, y, "y" in log)
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = new_figure(figure, 6.4, 4.2)
     ax = figure.add_subplot()
     if "x" in log:
         ax.set_xscale("log")
@@ -59,7 +58,17 @@ def plot_table(
         _map(ax, grid, _numbers(table, color, "color" in log), color, "color" in log)
     else:
         _grouped(ax, table, xs, ys, color, "color" in log)
-    finish(ax, title=title or (f"{y} against {x}" if grid is None else f"{color}"), xlabel=x, ylabel=y)
+    finish(ax, title=f"{y} against {x}" if grid is None else str(color), xlabel=x, ylabel=y)
+    return figure
+
+
+def new_figure(figure: Figure | None, width: float, height: float) -> Figure:
+    """``figure``, or one without pyplot, at this size in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure() if figure is None else figure
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(width, height)
     return figure
 
 

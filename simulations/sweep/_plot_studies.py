@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulations.sweep._plot import new_figure
 from theory._errors import InvalidInput
 from theory.plots._style import GUIDE, NORMAL, SHADE, SMALL, finish
 
@@ -27,19 +28,18 @@ SHOWN = {  # bounds whose complexity term is a product of norms over a margin; m
 }  # fmt: skip
 
 
-def threshold_map_figure(table: Table) -> Figure:
+def threshold_map_figure(table: Table, figure: Figure | None = None) -> Figure:
     """R0 over the budgets and the share of majority classes, and how much later the minority vanishes.
 
     Parameters
     ----------
     table : one row for each pair of ``majority`` and ``E_H`` (E_W = 1) with ``K``, ``log_R0`` and ``R00_over_R0``.
+    figure : to draw on; None makes one without pyplot.
 
     Raises
     ------
     InvalidInput : rows that are no such grid.
     """
-    from matplotlib.figure import Figure
-
     from theory.peeled import vanishing_product
 
     x, y = np.unique(table["E_H"]), np.unique(table["majority"])
@@ -48,7 +48,7 @@ def threshold_map_figure(table: Table) -> Figure:
     K, order = int(table["K"][0]), np.lexsort((table["E_H"], table["majority"]))
     R0, ratio = (table[name][order].reshape(len(y), len(x)) for name in ("log_R0", "R00_over_R0"))
     ends = np.array([vanishing_product(majority=int(k), minority=K - int(k)) for k in y])
-    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
+    figure = new_figure(figure, 11.0, 4.6)
     axes = figure.subplots(1, 2, sharey=True)
     names = [*(f"{level:g}" for level in R0_LEVELS[:-3]), "$10^4$", "$10^6$", "$10^9$"]
     _filled(axes[0], x, y / K, R0 / np.log(10), np.log10(R0_LEVELS), names, ((0.02, 0.8), (0.98, 0.8)))
@@ -154,7 +154,7 @@ def trained_rows(table: Table) -> Table:
     return table.where(table["train_error"] <= TRAINED)
 
 
-def bounds_scaling_figure(table: Table) -> Figure:
+def bounds_scaling_figure(table: Table, figure: Figure | None = None) -> Figure:
     """Complexity terms against n, width and depth, with the laws of ``growth``.
 
     Each point is the geometric mean over the trained networks of that size, moved along the fitted law to the other
@@ -163,12 +163,11 @@ def bounds_scaling_figure(table: Table) -> Figure:
     Parameters
     ----------
     table : the rows of the study ``bounds-scaling``.
+    figure : to draw on; None makes one without pyplot.
     """
-    from matplotlib.figure import Figure
-
     trained = trained_rows(table)
     laws = {name: growth(table, name) for name in SHOWN}
-    figure = Figure(figsize=(11.5, 5.2), layout="constrained")
+    figure = new_figure(figure, 11.5, 5.2)
     axes = figure.subplots(1, 3, sharey=True)
     words = {"n": "training samples $n$", "width": "width of the hidden layers", "depth": "weight layers"}
     for ax, variable in zip(axes, VARIABLES, strict=True):
