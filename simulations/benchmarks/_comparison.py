@@ -173,7 +173,7 @@ def against(entries: Iterable[Entry], letter: str, accurate: float = 1e-6) -> st
         size = max(e.size for e in peers)
         peer = min((e for e in peers if e.size == size), key=_seconds)
         where = f" at {size:g}" if size < last else ""
-        return peer, f"{number(_seconds(peer) / _seconds(ours[size]))} times as long{where}"
+        return peer, f"takes {number(_seconds(peer) / _seconds(ours[size]))} times as long{where}"
 
     first, its = fastest(done)
     rest = [e for e in done if _error(e) <= accurate]

@@ -63,11 +63,12 @@ def table(comparison: Comparison) -> str:
 
 
 def markdown(comparison: Comparison, figure: str | None) -> str:
-    """One section of the page."""
+    """One section of the page; the claim up to its colon is the heading."""
     head = ["size", *COLUMNS]
-    lines = [f"## {comparison.claim}", ""]
+    heading, _, said = comparison.claim.partition(": ")
+    lines = [f"## {heading}", "", *([f"**{said[0].upper()}{said[1:]}.**", ""] if said else [])]
     if figure is not None:
-        lines += [f"![{comparison.claim}]({figure})", ""]
+        lines += [f"![{heading}]({figure})", ""]
     lines += [f"Size: {comparison.size_label}. Error: {comparison.error_label}."]
     lines += [f"Floor: {comparison.floor_label}"] if comparison.floor else []
     lines += [comparison.settings] if comparison.settings else []
@@ -126,8 +127,12 @@ def draw(comparison: Comparison) -> Any:
     if comparison.floor:
         sizes = sorted(comparison.floor)
         cost.plot(sizes, [comparison.floor[s] for s in sizes], color="0.3", linestyle=":", linewidth=1.4, label="floor")
-    cost.set(xscale="log", yscale="log", xlabel=comparison.size_label, ylabel="seconds, one thread")
-    accuracy.set(xscale="log", yscale="log", xlabel="seconds, one thread", ylabel=comparison.error_label)
+    cost.set(xscale="log", yscale="log", xlabel=textwrap.fill(comparison.size_label, 60), ylabel="seconds, one thread")
+    accuracy.set(
+        xscale="log", yscale="log", xlabel="seconds, one thread", ylabel=textwrap.fill(comparison.error_label, 50)
+    )
+    _label_seconds(cost.yaxis)
+    _label_seconds(accuracy.xaxis)
     cost.set_title("Cost against size", loc="left", fontsize=9)
     accuracy.set_title("Accuracy against time (larger marker: larger size)", loc="left", fontsize=9)
     if len(comparison.sizes) <= 8:
@@ -166,6 +171,16 @@ def _draw_accuracy(axes: Any, entries: list[Entry], style: dict[str, Any], sizes
     for size, error, seconds in points:
         large = sizes.index(size) / max(1, len(sizes) - 1)
         axes.plot(seconds, -error, **style, markersize=4 + 5 * large)
+
+
+def _label_seconds(axis: Any) -> None:
+    """Plain numbers; 2 and 5 of each decade only where there are few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_lost(axes: Any, lost: list[tuple[float, dict[str, Any]]]) -> None:

@@ -78,7 +78,9 @@ def compare(quick: bool = False, callback: Callable[[str], None] | None = None) 
         reads[size] = 8 * net.n_parameters / read_rate()
     settings = "Random weights, 32 x 32 inputs, batch norm; one thread, float64, seed 0."
     first = Comparison(
-        name="resnet_norms", claim=f"Norms of all convolutions of a residual network: {against(norms, 'M')}",
+        name="resnet_norms",
+        claim="Norms of all convolutions of a residual network: "
+        f"{against(norms, 'M', np.inf)}, for circular padding without strides",
         entries=tuple(norms), floor=flops, size_label="million parameters M",
         error_label="worst layer: (upper − lower) / lower; of the peer, its distance to our bracket / lower",
         floor_label="one application of every convolution and of its transpose to one image, at the rate of a product.",

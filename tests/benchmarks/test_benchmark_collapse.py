@@ -48,24 +48,24 @@ def oracle(X, y, K):
 def test_extended_precision_against_sixty_digits(factor):
     X, y = benchmark.features(36, factor, d=7, K=6)
     truth = oracle(X, y, 6)
-    assert peers.exact_nc1(X, y, 6, piece=10) == pytest.approx(truth, rel=3e-14)
-    assert collapse_metrics(X, y).nc1_zhu == pytest.approx(truth, rel=1e-12)
+    assert peers.exact_nc1(X, y, 6, piece=10) == pytest.approx(truth, rel=3e-14, abs=0)
+    assert collapse_metrics(X, y).nc1_zhu == pytest.approx(truth, rel=1e-12, abs=0)
 
 
 def test_all_programs_agree_where_class_means_lie_apart():
     X, y = benchmark.features(60, d=9, K=5)
     truth = peers.exact_nc1(X, y, 5)
     for program in PROGRAMS:
-        assert program(X, y, 5) == pytest.approx(truth, rel=1e-5)
+        assert program(X, y, 5) == pytest.approx(truth, rel=1e-5, abs=0)
         # a peer that gets double precision is right to double precision, so that only precision sets it apart
-        assert program(X.astype(float), y, 5) == pytest.approx(truth, rel=1e-12)
+        assert program(X.astype(float), y, 5) == pytest.approx(truth, rel=1e-12, abs=0)
 
 
 def test_single_precision_is_wrong_where_class_means_nearly_merge():
     X, y = benchmark.features(300, 1e-3, d=40, K=10)
     truth = peers.exact_nc1(X, y, 10)
-    assert collapse_metrics(X, y).nc1_zhu == pytest.approx(truth, rel=1e-11)
-    assert peers.product_double(X, y, 10) == pytest.approx(truth, rel=1e-8)
+    assert collapse_metrics(X, y).nc1_zhu == pytest.approx(truth, rel=1e-11, abs=0)
+    assert peers.product_double(X, y, 10) == pytest.approx(truth, rel=1e-8, abs=0)
     for program in (peers.loop_numpy, peers.loop_torch):
         assert abs(program(X, y, 10) / truth - 1) > 0.1
 
@@ -108,6 +108,6 @@ def test_program_of_a_hooked_module_and_the_bridge_agree():
         torch.manual_seed(0)
         module = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(9, 5))
     batches = [(torch.from_numpy(X[i : i + 30]), torch.from_numpy(y[i : i + 30])) for i in range(0, 80, 30)]
-    assert usual_nc1(module, batches, 5) == pytest.approx(truth, rel=1e-5)
+    assert usual_nc1(module, batches, 5) == pytest.approx(truth, rel=1e-5, abs=0)
     assert not module[-1]._forward_hooks
-    assert last_layer_features(module, batches).metrics.nc1_zhu == pytest.approx(truth, rel=1e-12)
+    assert last_layer_features(module, batches).metrics.nc1_zhu == pytest.approx(truth, rel=1e-12, abs=0)

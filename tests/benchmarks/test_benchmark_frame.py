@@ -55,6 +55,11 @@ def test_the_page_has_ratios_versions_floors_and_what_did_not_finish(tmp_path):
     assert page.count("png") == 1 and [path.name for path in tmp_path.glob("figures/*")] == ["bench_small.png"]
 
 
+def test_a_claim_with_a_colon_is_a_heading_and_a_sentence():
+    page = _report.markdown(replace(SMALL, claim="Two groups: ours: 2 s"), "figures/f.png")
+    assert page.startswith("## Two groups\n\n**Ours: 2 s.**\n\n![Two groups](figures/f.png)\n")
+
+
 def test_rows_of_every_table_have_the_width_of_their_head():
     page = _report.markdown(replace(SMALL, entries=(*ENTRIES, entry("peer|2", 10, 1.0, 1e-3, "a|b"))), None)
     assert {line.count("|") for line in page.splitlines() if line.startswith("|")} == {len(_report.COLUMNS) + 2}
@@ -87,16 +92,16 @@ def test_of_several_entries_at_a_size_the_cost_panel_takes_the_most_accurate():
 
 def test_title_says_what_the_entries_say():
     assert against(ENTRIES, "K") == (
-        "ours takes 2.00 s at K = 100; the fastest peer 4.00 times as long at 10 with an error of 1e-03, "
+        "ours takes 2.00 s at K = 100; the fastest peer takes 4.00 times as long at 10 with an error of 1e-03, "
         "none within 1e-06; none finished at 100"
     )
     slow = (entry(OURS, 10, 4.0, 1e-9), entry("peer", 10, 1.0, 1e-2), entry("slower", 10, 2.0, 1e-9))
     assert against(slow, "N") == (
-        "ours takes 4.00 s at N = 10; the fastest peer 0.250 times as long with an error of 1e-02, "
-        "the fastest within 1e-06 0.500 times as long"
+        "ours takes 4.00 s at N = 10; the fastest peer takes 0.250 times as long with an error of 1e-02, "
+        "the fastest within 1e-06 takes 0.500 times as long"
     )
-    assert against(slow, "N", 0.1) == "ours takes 4.00 s at N = 10; the fastest peer 0.250 times as long"
-    assert against((slow[0], entry("peer", 10, 8.0)), "N").endswith("the fastest peer 2.00 times as long")
+    assert against(slow, "N", 0.1) == "ours takes 4.00 s at N = 10; the fastest peer takes 0.250 times as long"
+    assert against((slow[0], entry("peer", 10, 8.0)), "N").endswith("the fastest peer takes 2.00 times as long")
     assert against(ENTRIES[:2], "K") == "ours takes 2.00 s at K = 100; no peer finished"
 
 
