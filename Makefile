@@ -28,7 +28,7 @@ test: $(VENV)/.test
 
 # The tests, and every .ipynb run afresh with its numbers compared.
 test-full: test
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m full
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m full tests/notebooks
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
