@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 def start_workers(address, folder, count, *words):
     command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard",
-               "--local-directory", str(folder), *words]  # fmt: skip
+               "--death-timeout", "30", "--local-directory", str(folder), *words]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return [subprocess.Popen(command, cwd=HERE, start_new_session=True, **quiet) for _ in range(count)]
 
@@ -31,7 +31,7 @@ def start_workers(address, folder, count, *words):
 def cluster(tmp_path_factory):
     """A scheduler on a free port and two workers; its address."""
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-               "--no-dashboard"]  # fmt: skip
+               "--no-dashboard", "--idle-timeout", "120"]  # fmt: skip
     # one death is enough to give up on a batch; Dask's own choice is four
     environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     scheduler = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
