@@ -1,4 +1,4 @@
-"""Where each form's numeric twin accepts and refuses: the least counts, open and closed ends, and zero."""
+"""Where each form's numeric twin accepts and refuses: least counts, open and closed ends, zero; what its records say."""
 
 import numpy as np
 import pytest
@@ -65,3 +65,8 @@ def test_laws_of_layers_say_that_the_layers_are_balanced():
     for name in ("rho_two_layers", "rho_balance", "decay_collapse", "plateau_three_layers"):
         assert "balanced layers of degree 1" in get(name).hypotheses
     assert "no weight decay" in get("plateau_three_layers").hypotheses
+
+
+def test_the_matrix_condition_covers_both_gaps_and_all_blocks():
+    condition = get("two_group_kkt").identities[1]
+    assert condition.expression.shape == (6, 1)  # two gaps, four entries between the groups
