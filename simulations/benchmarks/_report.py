@@ -192,10 +192,10 @@ def _draw_lost(axes: Any, lost: list[tuple[float, dict[str, Any]]]) -> None:
     axes.yaxis.minorticks_off()
     axes.set_ylim(bottom, top * (top / bottom) ** 0.2)
     axes.axhspan(top, axes.get_ylim()[1], facecolor="0.94", zorder=0)
-    axes.annotate("did not finish", (0.01, 0.985), xycoords="axes fraction", fontsize=8, va="top", color="0.3")
+    axes.annotate("did not finish", (0.01, 0.99), xycoords="axes fraction", fontsize=8, va="top", color="0.3")
     markers = list(dict.fromkeys(style["marker"] for _, style in lost))
     for size, style in lost:
-        height = 0.86 + 0.12 * (markers.index(style["marker"]) + 0.5) / len(markers)
+        height = 0.84 + 0.1 * (markers.index(style["marker"]) + 0.5) / len(markers)
         axes.plot(size, height, transform=axes.get_xaxis_transform(), markersize=5.5, **style)
 
 
