@@ -204,6 +204,11 @@ def test_docstrings_are_unfolded():
     ]  # fmt: skip
 
 
+def test_columns_of_names_keep_their_lines():
+    lines = ["Head.", "", "``a``, ``b``  first", "``c``       second", "", "``d``  no list"]
+    assert docstrings.unfold(lines) == [*lines[:2], "| ``a``, ``b``  first", "| ``c``       second", *lines[4:]]
+
+
 def test_notebooks_are_in_the_gallery():
     text = notebooks.gallery()
     assert len(notebooks.sources()) >= 11

@@ -83,7 +83,9 @@ def spoken(block: list[str]) -> list[str]:
     for i in range(0, len(parts), 2):
         text = STRAY.sub(lambda m: m[0] if len(m[0]) > 1 else "\\" + m[0], parts[i])
         parts[i] = KEY.sub(r":cite:t:`\g<0>`", text)
-    return "".join(parts).split("\n")
+    lines = "".join(parts).split("\n")
+    listed = len(block) > 1 and all(re.match(r"\s*``.*?``.*\S {2,}\S", line) for line in block)
+    return ["| " + line.strip() for line in lines] if listed else lines  # names and meanings in two columns
 
 
 def summary(text: str) -> str:
