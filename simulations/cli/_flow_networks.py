@@ -12,6 +12,7 @@ from theory._errors import InvalidInput
 if TYPE_CHECKING:
     from theory.flow.networks import Network
 
+MOST_UNITS, MOST_LAYERS = 100_000, 1000  # of a layer; of a network
 SIZES = {"width": "--width", "depth": "--depth", "widths": "--widths", "slope": "--slope", "bias": "--bias"}
 
 
@@ -81,15 +82,21 @@ def make_network(name: str, d: int, K: int, sizes: dict[str, Any]) -> Network:
         sizes = {**sizes, "bias": True}
     elif "bias" in sizes and sizes["bias"] != "first":
         raise InvalidInput(f"--bias must be first or all, but is {str(sizes['bias'])[:40]!r}.")
+    for option, most in (("width", MOST_UNITS), ("depth", MOST_LAYERS)):
+        if sizes.get(option, 0) > most:
+            raise InvalidInput(f"{SIZES[option]} must be at most {most}.")
     return family.build(d, K, sizes)
 
 
 def _widths(text: str) -> tuple[int, ...]:
     """``10,10`` as numbers."""
     try:
-        return tuple(int(item) for item in text.split(","))
+        widths = tuple(int(item) for item in text.split(","))
     except ValueError:
         raise InvalidInput(f"--widths must be whole numbers such as 10,10, but is {text[:40]!r}.") from None
+    if len(widths) > MOST_LAYERS or max(widths) > MOST_UNITS:
+        raise InvalidInput(f"--widths must name at most {MOST_LAYERS} layers of at most {MOST_UNITS} units.")
+    return widths
 
 
 def first_parameters(

@@ -167,10 +167,11 @@ def _built() -> Any:
 def _quick() -> Iterator[None]:
     """The command line with the parts that take seconds for every input replaced.
 
-    Parsing is built once; an experiment of ``theory validate`` reads its store and returns; ``theory demo`` does not
-    draw; ``theory sweep`` computes in this process, and the first batches only.
+    Parsing is built once; an experiment of ``theory validate`` reads its store and returns; figures are made but not
+    drawn; ``theory sweep`` computes in this process, and the first batches only.
     """
-    import simulations.cli.demo
+    from matplotlib.figure import Figure
+
     import simulations.experiments.registry as registry
     import simulations.sweep._pool as pool
     import simulations.sweep.run as sweep
@@ -185,7 +186,7 @@ def _quick() -> Iterator[None]:
         mock.patch.object(registry, "experiment", experiment),
         mock.patch.object(pool, "cores", lambda: 1),
         mock.patch.object(sweep, "_computed", lambda *given: itertools.islice(computed(*given), 3)),
-        mock.patch.object(simulations.cli.demo, "_figures", lambda *given: ["none"]),
+        mock.patch.object(Figure, "savefig", lambda figure, path, **options: Path(path).touch()),
     ):
         yield
 

@@ -123,6 +123,10 @@ def _stores(folder: Path) -> None:
             store.put({"task": "threshold", "seed": seed}, {"R0": 1.5 + seed, "name": "a", "none": None})
         store.add("run", 0, {"loss": 1.0})
         store.add("run", 1, {"loss": 0.5})
+    with ResultsStore(folder / "threshold-map.sqlite") as store:
+        for majority in (1, 2):
+            for E_H in (1.0, 5.0):
+                store.put({"task": "threshold", "majority": majority, "E_H": E_H}, {"R0": majority / E_H, "R00": None})
     old = sqlite3.connect(folder / "old.sqlite")  # as the first version wrote it
     old.execute(
         "CREATE TABLE records (key TEXT PRIMARY KEY, config TEXT NOT NULL, record TEXT NOT NULL, version TEXT NOT NULL,"

@@ -21,7 +21,7 @@ MEMORY = 6 * 2**30  # bytes of address space of a process that runs inputs
 SILENCE = 60.0  # seconds after which an input is taken to hang where no alarm reaches
 SLOW = 5.0  # seconds; an input that takes more is printed
 PERIOD = 30.0  # seconds between two lines on how far it is
-READING = 0.4  # of all inputs go to the readers
+READING = 0.6  # of all inputs go to the readers
 
 
 def main() -> int:

@@ -81,7 +81,7 @@ def corpus_names() -> tuple[str, ...]:
         "dense.yaml", "study.yaml", "sampled.yaml", "H.npy", "H32.npy", "y.npy", "W.npy", "b.npy", "F.npy", "T.npy",
         "linear.npy", "steps.npy", "words.npy", "kernel.npy", "kernel1.npy", "theta.npy", "scalar.npy", "none.npy",
         "H.csv", "points.npz", "packed.npz", "trajectory.npz", "net.npz", "start.npz", "A.npz", "B.npz", "data.npz",
-        "blobs.npz", "results.sqlite", "old.sqlite", "A.pt", "legacy.pt", "B.pt", "module.pt", "program.pt2",
+        "blobs.npz", "results.sqlite", "threshold-map.sqlite", "old.sqlite", "A.pt", "legacy.pt", "B.pt", "module.pt", "program.pt2",
         "odd-complex.pt", "odd-sparse.pt", "odd-meta.pt", "odd-half.pt", "odd-bool.pt", "odd-nan.pt", "odd-scalar.pt",
         "odd-keys.pt", "odd-list.pt", "odd-nested.pt", "training.pt",
     )  # fmt: skip
@@ -92,6 +92,8 @@ def command_line(rng: Random, command: str) -> list[str]:
     words = [command, *rng.choice(lines(command))] if rng.random() < 0.92 else [command]
     for _ in range(rng.choices((0, 1, 2, 3, 4), (2, 6, 5, 3, 1))[0]):
         _change(rng, command, words)
+    if "--only" not in words and rng.random() < 0.97 and any(option.name == "only" for option in commands()[command]):
+        words += ["--only", rng.choice(hints.TEXTS["only"][:4])]  # all bounds together take seconds
     if rng.random() < 0.3 and any(option.name == "json" for option in commands()[command]):
         words.append("--json")
     # the code of a trusted file is run, and damaged code is not to be

@@ -14,13 +14,13 @@ CHEAP = "--only group-norm,growth-function"
 LINES = {
     "peel": (
         "--counts 9x2,2x3 --E-W 1 --E-H 5", "--counts 9x2,2x3 --lambda-W 1e-3 --lambda-H 1e-5",
-        "--counts 3,2 --lambda-W 1e-3 --lambda-H 1e-5 --lambda-b 0 --features relu",
+        "--counts 3,2 --lambda-W 1e-3 --lambda-H 1e-5 --lambda-b 0", "--counts 3,2 --lambda-W 1e-3 --lambda-H 1e-5 --features relu",
         "--counts 9x2,2x3 --lambda-W 1e-3 --lambda-H 1e-5 --loss mse", "--counts 9x2,2x3 --model seli",
         "--counts 9x2,2x3 --model seli --margins 1x2,2x3 --temperatures 1x5", "--labels @y.npy --E-W 1 --E-H 5",
         "--counts 9x2,2x3 --model deep-linear --lambda 1e-3 --depth 2", "--labels @words.npy --E-W 1 --E-H 5",
         "--counts 9,9 --E-W 1 --E-H 5 --weights balanced --dimension 4",
         "--labels @labels.csv --column kind --E-W 1 --E-H 5 --loss mse",
-        "--counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --loss focal --gamma 2 --label-smoothing 0.1",
+        "--counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --loss focal --gamma 2", "--counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --label-smoothing 0.1",
     ),
     "threshold": (
         "--counts 9x2,2x3", "--counts 9x2,2x3 --loss mse --features relu", "--counts 9x2,2x3 --lambda-b 0",
@@ -135,8 +135,8 @@ TEXTS = {
 
 # how often a command is run, 1 where nothing is said
 SHARE = {
-    "flow": 0.22, "rho": 0.25, "threshold": 0.5, "bounds": 0.6, "compare": 0.35, "connect": 0.5, "validate": 0.3,
-    "demo": 0.05, "inspect": 0.8, "norms": 1.5, "complexity": 1.5, "collapse-metrics": 1.5, "sweep": 0.2, "results": 0.5,
+    "flow": 0.1, "rho": 0.15, "threshold": 0.3, "bounds": 0.3, "compare": 0.15, "connect": 0.5, "validate": 0.3,
+    "demo": 0.03, "inspect": 0.5, "norms": 1.5, "complexity": 1.5, "collapse-metrics": 1.5, "sweep": 0.2, "results": 0.5,
 }  # fmt: skip
 
 # what a text that describes an architecture or a study may hold
