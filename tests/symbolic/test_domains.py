@@ -1,4 +1,4 @@
-"""Where each form's numeric twin accepts and refuses: least counts, open and closed ends, zero; what its records say."""
+"""Where numeric twins accept and refuse: least counts, open and closed ends, zero; what the records say."""
 
 import numpy as np
 import pytest
