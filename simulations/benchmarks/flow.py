@@ -88,7 +88,7 @@ def _equal_error(
         f"One thread, float64; atol = rtol / 100, rtol in decades from 1e-2; every method has a lean field of its own "
         f"arrays, and SciPy's implicit ones the exact Jacobian. A solve of a peer is stopped after {limit:g} s, or "
         f"{MULTIPLE:g} times what ours takes to 1e-7 if that is longer; diffrax, which cannot be stopped, after as "
-        f"many steps as take about as long on 10 x 10. A peer that reached no target is not tried at larger sizes. "
+        f"many steps as take about as long. A peer that reached no target is not tried at larger sizes. "
         f"Gaussian data, seeds fixed as the first whose flow is unique. Reference: ours at rtol 1e-12; "
         f"{_confirmation(gaps, any(p.kinked for p in problems))}"
     )

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 
 from simulations.benchmarks import flow
 from simulations.benchmarks._comparison import NOT_INSTALLED, OURS, Entry
-from simulations.benchmarks._flow_peers import PEERS, Peer, ours
+from simulations.benchmarks._flow_peers import PEERS, Peer, ours, step_limit
 from simulations.benchmarks._flow_problems import Problem, by_samples, by_width, linear, relu
 from simulations.benchmarks._flow_reference import independent, reference
 from simulations.benchmarks._flow_walk import (
@@ -92,6 +92,13 @@ def test_a_peer_is_stopped_and_says_so(name):
     assert found.out_of_time
     assert found.thetas is None
     assert found.note.startswith("stopped after")
+
+
+def test_steps_that_cannot_be_stopped_are_fewer_where_each_costs_more():
+    small, large = by_samples(10), linear(32)
+    assert step_limit("Tsit5", small, 2.0) == 2 * step_limit("Tsit5", small, 1.0) == 100_000
+    assert step_limit("Tsit5", small, 1.0) == pytest.approx(step_limit("Tsit5", by_samples(80), 1.0) * 8)
+    assert step_limit("Kvaerno5", small, 1.0) > 500 * step_limit("Kvaerno5", large, 1.0) > 0
 
 
 def synthetic(order, limit=np.inf):
