@@ -99,9 +99,10 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     if path.suffix != ".npz":
         raise InvalidInput(f"{short(path)} is not .npz.")
     with reading(path):
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it holds a single array, not an archive")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it holds a single array, not an archive")
+        with archive:
             size, memory = sum(part.file_size for part in archive.zip.infolist()), _memory()
             if size > memory:  # a small file can say so, and filling it would end the process
                 raise ValueError(f"its arrays take {size / 2**30:.0f} GiB, and this machine has {memory / 2**30:.0f}")

@@ -126,7 +126,7 @@ def _refuse(name: str) -> None:
 def name_of(error: BaseException) -> str:
     """The kind of an exception and the last line of this project that it passed."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename.startswith(ROOT) and "/tests/" not in f.filename and ".venv" not in f.filename]
+    own = [f for f in frames if f.filename.startswith((f"{ROOT}/theory", f"{ROOT}/simulations"))]
     if not own:
         return f"{type(error).__name__} outside the project"
     return f"{type(error).__name__} at {own[-1].filename.removeprefix(ROOT + '/')}:{own[-1].lineno}"
@@ -135,6 +135,7 @@ def name_of(error: BaseException) -> str:
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
     """Raise ``Hangs`` after so much time of the processor, which a busy machine does not shorten."""
+
     def stop(number: int, frame: object) -> None:
         raise Hangs
 
@@ -182,9 +183,9 @@ def _quick() -> Iterator[None]:
         return registry.Experiment(name, _stand_in(real(name).name), _draw)
 
     with (
-        mock.patch("typer.main.get_command", lambda app: _built()),
+        mock.patch("typer.main.get_command", return_value=_built()),
         mock.patch.object(registry, "experiment", experiment),
-        mock.patch.object(pool, "cores", lambda: 1),
+        mock.patch.object(pool, "cores", return_value=1),
         mock.patch.object(sweep, "_computed", lambda *given: itertools.islice(computed(*given), 3)),
         mock.patch.object(Figure, "savefig", lambda figure, path, **options: Path(path).touch()),
     ):

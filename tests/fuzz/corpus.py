@@ -86,7 +86,8 @@ def _arrays(folder: Path) -> None:
     points = np.array([[1, 2], [-1, 1], [2, -0.5], [-1, -1]], float)
     H = rng.standard_normal((12, 4)) + np.eye(4)[y]
     for name, array in {
-        "H.npy": H, "H32.npy": H.astype(np.float32), "y.npy": y, "W.npy": rng.standard_normal((3, 4)), "b.npy": np.zeros(3),
+        "H.npy": H, "H32.npy": H.astype(np.float32), "y.npy": y, "W.npy": rng.standard_normal((3, 4)),
+        "b.npy": np.zeros(3),
         "F.npy": rng.permutation(y), "T.npy": np.stack([rng.permutation(y) for _ in range(3)]),
         "linear.npy": np.where(rng.random(12) < 0.7, y, 0), "steps.npy": np.array([0.0, 1, 5]),
         "words.npy": np.array(["cat", "dog", "cat"]), "kernel.npy": rng.standard_normal((2, 1, 3, 3)),

@@ -50,8 +50,8 @@ def main() -> int:
                 said = time.perf_counter()
                 done, spent = (sum(row[k] for row in rows.values()) for k in (0, 4))
                 print(f"{done} of {sum(plan.values())} inputs, {spent:.0f} s in them, {said - began:.0f} s", flush=True)
-    text = table(rows, found)
-    print(f"\n{text}\n\n{sum(row[0] for row in rows.values())} inputs, {time.perf_counter() - began:.0f} s, {len(found)} findings")
+    text, spent = table(rows, found), time.perf_counter() - began
+    print(f"\n{text}\n\n{sum(row[0] for row in rows.values())} inputs, {spent:.0f} s, {len(found)} findings")
     for (name, wrong), (times, words, detail) in sorted(found.items()):
         print(f"\n{name}: {wrong} ({times} times)\n  python -m tests.fuzz --repeat {_shell(words)}\n  {_tail(detail)}")
     if given.out is not None:
@@ -65,7 +65,9 @@ def shares(inputs: int, only: list[str] | None) -> dict[str, int]:
     from tests.fuzz.hints import SHARE
     from tests.fuzz.readers import readers
 
-    weights = {name: READING * reader.share / sum(r.share for r in readers().values()) for name, reader in readers().items()}
+    weights = {
+        name: READING * reader.share / sum(r.share for r in readers().values()) for name, reader in readers().items()
+    }
     total = sum(SHARE.get(name, 1.0) for name in commands())
     weights |= {name: (1 - READING) * SHARE.get(name, 1.0) / total for name in commands()}
     if only is not None:
@@ -141,7 +143,9 @@ class Worker:
         else:
             self.done = True
 
-    def _find(self, name: str, wrong: str, words: list[str], detail: str, found: dict[tuple[str, str], list[Any]]) -> None:
+    def _find(
+        self, name: str, wrong: str, words: list[str], detail: str, found: dict[tuple[str, str], list[Any]]
+    ) -> None:
         known = found.setdefault((name, wrong), [0, words, detail])
         known[0] += 1
         if known[0] == 1:
@@ -151,7 +155,7 @@ class Worker:
 
 
 def work(pipe: Any, plan: dict[str, int], seed: int, place: tuple[int, int], jobs: int, folder: str) -> None:
-    """Run the inputs from ``place`` on; each is told before and after. After one that hangs this process is given up."""
+    """Run the inputs from ``place`` on; each is told before and after. One that hangs is the last of its process."""
     _guard()
     from tests.fuzz.check import Outcome
     from tests.fuzz.files import Files
@@ -229,13 +233,18 @@ def repeat(words: list[str]) -> int:
 
 def table(rows: dict[str, list[Any]], found: dict[tuple[str, str], list[Any]]) -> str:
     """In Markdown: one line for each reader and each command."""
-    lines = ["| what | inputs | exit 0 | exit 1 | exit 2 | seconds | slowest | findings |", "|---|--:|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| what | inputs | exit 0 | exit 1 | exit 2 | seconds | slowest | findings |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for name, (inputs, zero, one, two, seconds, slowest) in rows.items():
         findings = sum(known == name for known, _ in found)
         lines.append(f"| {name} | {inputs} | {zero} | {one} | {two} | {seconds:.1f} | {slowest:.2f} | {findings} |")
     sums = [sum(row[k] for row in rows.values()) for k in range(5)]
     slowest = max(row[5] for row in rows.values())
-    lines.append(f"| all | {sums[0]} | {sums[1]} | {sums[2]} | {sums[3]} | {sums[4]:.1f} | {slowest:.2f} | {len(found)} |")
+    lines.append(
+        f"| all | {sums[0]} | {sums[1]} | {sums[2]} | {sums[3]} | {sums[4]:.1f} | {slowest:.2f} | {len(found)} |"
+    )
     return "\n".join(lines)
 
 

@@ -67,7 +67,9 @@ def lines(command: str) -> tuple[tuple[str, ...], ...]:
     for line in found:
         words = [f"@{Path(word).name}" if Path(word).name in known else word for word in shlex.split(line)]
         # an example may ask for more work than a moment's
-        out.append(tuple(words + (["--max-steps", "20"] if command in ("flow", "rho") and "--algorithm" not in words else [])))
+        out.append(
+            tuple(words + (["--max-steps", "20"] if command in ("flow", "rho") and "--algorithm" not in words else []))
+        )
     out = [line for line in out if command not in ("validate", "sweep")]  # minutes of work
     out += [tuple(word.replace("~", " ") for word in line.split()) for line in hints.LINES.get(command, ())]
     return tuple(out) or ((),)
@@ -81,9 +83,9 @@ def corpus_names() -> tuple[str, ...]:
         "dense.yaml", "study.yaml", "sampled.yaml", "H.npy", "H32.npy", "y.npy", "W.npy", "b.npy", "F.npy", "T.npy",
         "linear.npy", "steps.npy", "words.npy", "kernel.npy", "kernel1.npy", "theta.npy", "scalar.npy", "none.npy",
         "H.csv", "points.npz", "packed.npz", "trajectory.npz", "net.npz", "start.npz", "A.npz", "B.npz", "data.npz",
-        "blobs.npz", "results.sqlite", "threshold-map.sqlite", "old.sqlite", "A.pt", "legacy.pt", "B.pt", "module.pt", "program.pt2",
+        "blobs.npz", "results.sqlite", "threshold-map.sqlite", "old.sqlite", "A.pt", "legacy.pt", "B.pt", "module.pt",
         "odd-complex.pt", "odd-sparse.pt", "odd-meta.pt", "odd-half.pt", "odd-bool.pt", "odd-nan.pt", "odd-scalar.pt",
-        "odd-keys.pt", "odd-list.pt", "odd-nested.pt", "training.pt",
+        "odd-keys.pt", "odd-list.pt", "odd-nested.pt", "training.pt", "program.pt2",
     )  # fmt: skip
 
 
@@ -135,7 +137,9 @@ def _change(rng: Random, command: str, words: list[str]) -> None:
 def value(rng: Random, command: str, option: Option) -> str:
     """A value for an option: of its form most of the time."""
     form = hints.TEXTS.get(option.name) if option.kind is not Path else None
-    if form is not None and rng.random() < (1 if form is hints.WORK or option.name in ("max_steps", "steps", "jobs") else 0.85):
+    if form is not None and rng.random() < (
+        1 if form is hints.WORK or option.name in ("max_steps", "steps", "jobs") else 0.85
+    ):
         return form(rng) if callable(form) else rng.choice(form)
     if option.kind is Path:
         return path(rng, option)
@@ -223,12 +227,8 @@ def described(rng: Random, name: str) -> str:
     """An architecture in JSON with a value changed or added, or made of random nodes; or no such thing."""
     what = rng.random()
     if what < 0.1:
-        depth = rng.choice((5, 300, 990, 5000))
-        made = rng.choice(("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth, "", "null", "[", '"', "NaN",
-                           '{"input_shape": [2], "nodes": [' + "[" * depth + "]" * depth + "]}",
-                           '{"input_shape": ' + "[" * depth + "]" * depth + ', "nodes": []}',
-                           '{"input_shape": [' + "9" * 5000 + '], "nodes": []}', '{"nodes": 1, "nodes": 2}', "\ud800"))  # fmt: skip
-        return f"@text .json {made}".encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        nested = hints.nested(rng.choice((5, 300, 990, 5000)))
+        return f"@text .json {rng.choice((*nested, *hints.NO_DESCRIPTIONS))}"
     if what < 0.5:
         nodes = [_node(rng) for _ in range(rng.randint(0, 4))]
         shape = rng.choice(([4], [2], [1, 4, 4], [1, 6, 6], [2, 5], 3, 0, "x", None, [1, 2, 3, 4], [], [10**9, 10**9]))
@@ -267,7 +267,7 @@ def yaml(rng: Random, name: str) -> str:
     """An architecture or a study in YAML with a piece put in, or an altered one in YAML's JSON form."""
     study = "study" in name or "sampled" in name
     if rng.random() < 0.05:
-        return f"@text .yaml {hints.ALIAS_BOMB}input_shape: [2]\nnodes: [*a11]\n"
+        return f"@text .yaml {hints.ALIAS_BOMB}"
     if rng.random() < 0.4:
         import yaml as reader
 
@@ -285,10 +285,7 @@ def yaml(rng: Random, name: str) -> str:
 
 def store(rng: Random, name: str) -> str:
     """A store in which a cell is replaced."""
-    column = rng.choice(("key", "config", "record", "version", "seconds", "finished", "status", "error", "study", "seed",
-                         "revision", "versions"))  # fmt: skip
-    said = rng.choice(("{", "null", "[]", "1", "x", "{}", '{"a": [1]}', '{"a": 1e999}', "", "NaN", '{"R0": "x"}', "[" * 2000, "b",
-                       '{"task": null}', '{"a": {"b": 1}}', '{"": 1}'))  # fmt: skip
+    column, said = rng.choice(hints.COLUMNS), rng.choice(hints.STORED)
     return f"@row {rng.random():.3f} {column} {said} {name}"
 
 

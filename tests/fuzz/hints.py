@@ -14,13 +14,15 @@ CHEAP = "--only group-norm,growth-function"
 LINES = {
     "peel": (
         "--counts 9x2,2x3 --E-W 1 --E-H 5", "--counts 9x2,2x3 --lambda-W 1e-3 --lambda-H 1e-5",
-        "--counts 3,2 --lambda-W 1e-3 --lambda-H 1e-5 --lambda-b 0", "--counts 3,2 --lambda-W 1e-3 --lambda-H 1e-5 --features relu",
+        "--counts 3,2 --lambda-W 1e-3 --lambda-H 1e-5 --lambda-b 0",
+        "--counts 3,2 --lambda-W 1e-3 --lambda-H 1e-5 --features relu",
         "--counts 9x2,2x3 --lambda-W 1e-3 --lambda-H 1e-5 --loss mse", "--counts 9x2,2x3 --model seli",
         "--counts 9x2,2x3 --model seli --margins 1x2,2x3 --temperatures 1x5", "--labels @y.npy --E-W 1 --E-H 5",
         "--counts 9x2,2x3 --model deep-linear --lambda 1e-3 --depth 2", "--labels @words.npy --E-W 1 --E-H 5",
         "--counts 9,9 --E-W 1 --E-H 5 --weights balanced --dimension 4",
         "--labels @labels.csv --column kind --E-W 1 --E-H 5 --loss mse",
-        "--counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --loss focal --gamma 2", "--counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --label-smoothing 0.1",
+        "--counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --loss focal --gamma 2",
+        "--counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --label-smoothing 0.1",
     ),
     "threshold": (
         "--counts 9x2,2x3", "--counts 9x2,2x3 --loss mse --features relu", "--counts 9x2,2x3 --lambda-b 0",
@@ -101,7 +103,24 @@ WORK = ("0", "1", "2", "3", "5", "-1", "1.5", "x", "", "nan", "1e1", "-" + "9" *
 
 def items(rng: Random) -> str:
     """``VALUExREPEATS,...``, right or nearly so."""
-    values = ("1", "2", "9", "100", "0", "-1", "1.5", "x", "", "1e3", "999999999999", "٣", "nan", ".", "1e400", "1e-400")
+    values = (
+        "1",
+        "2",
+        "9",
+        "100",
+        "0",
+        "-1",
+        "1.5",
+        "x",
+        "",
+        "1e3",
+        "999999999999",
+        "٣",
+        "nan",
+        ".",
+        "1e400",
+        "1e-400",
+    )
     times = ("", "x1", "x2", "x3", "x0", "xx2", "x-1", "x1e3", "x10000000", "x", "x2 ", "X2")
     weights = [6, 6, 6, 6] + [1] * 12
     out = []
@@ -115,28 +134,34 @@ def items(rng: Random) -> str:
 TEXTS = {
     "counts": items, "weights": items, "margins": items, "temperatures": items,
     "widths": ("2", "2,2", "3,1,2", "", ",", "0", "-1,2", "x", "2,", "1e1", "9" * 20, "٣", "2," * 30 + "2"),
-    "size": ("5x5", "8x8", "6", "1x1", "0x3", "x", "3x3x3", "9" * 20, "9" * 12, "-1x3", "5X5", " 5x5", "", "100000x100000"),
+    "size": ("5x5", "8x8", "6", "1x1", "0x3", "x", "3x3x3", "9" * 20, "9" * 12, "-1x3", "5X5", " 5x5", "",
+    "100000x100000"),
     "input_shape": ("2", "1,4,4", "1,8,8", "0", "1x8", "", ",", "9" * 9, "9999999,9999999", "-1", "٣", "2,"),
-    "padding": ("zero", "circular", "reflect", "replicate", "valid", "same", "1", "0", "-1", "x", "9" * 9, "9" * 12, ""),
+    "padding": ("zero", "circular", "reflect", "replicate", "valid", "same", "1", "0", "-1", "x", "9" * 9, "9" * 12,
+    ""),
     "only": ("group-norm", "path-norm", "covering", "growth-function", "group-norm,path-norm", "galanti,ledent",
              "parameter-net", "x", "", ",", "group-norm,,", "GROUP-NORM", "vc-dimension", "kernel", "sparse-growth"),
     "measures": ("norms", "all", "x", "", ",", "norms,norms"),
-    "until": ("t:1", "t:0.1", "log-t:1", "log-loss:3", "stationary", "margin-converged", "t:nan", "t:1e400", "t:-1", "t:",
+    "until": ("t:1", "t:0.1", "log-t:1", "log-loss:3", "stationary", "margin-converged", "t:nan", "t:1e400", "t:-1",
+    "t:",
               "t", "", ":", "log-loss:1e9", "log-loss:inf", "t:0", "x:1", "log-t:-1e9"),
     "bootstrap": WORK, "points": WORK, "starts": WORK, "max_steps": (*WORK, "10", "20"), "steps": (*WORK, "10", "20"),
-    "jobs": ("0", "1", "-2", "x", "1.5", "", "nan"), "scheduler": ("", "x", "tcp://", "inproc://", "::", "tcp://127.0.0.1:x"),
+    "jobs": ("0", "1", "-2", "x", "1.5", "", "nan"), "scheduler": ("", "x", "tcp://", "inproc://", "::",
+    "tcp://127.0.0.1:x"),
     "depth": ("1", "2", "3", "7", "0", "-1", "900", "x", "1.5"),
     "width": ("1", "2", "3", "0", "-1", "x", "1.5", "9" * 30, "99999999999"),
     "rtol": ("1e-8", "1e-3", "1e-300", "0", "nan", "-1", "1", "inf"),
     "seeds": ("1", "2", "0", "-1", "x", "nan"),
-    "query": ("SELECT 1", "SELECT * FROM records", "SELECT seed, R0 FROM rows", "SELECT 1 AS a, 2 AS a", "SELECT x'00'", "DROP TABLE records", "x", "", "SELECT", "PRAGMA writable_schema=1",
+    "query": ("SELECT 1", "SELECT * FROM records", "SELECT seed, R0 FROM rows", "SELECT 1 AS a, 2 AS a",
+    "SELECT x'00'", "DROP TABLE records", "x", "", "SELECT", "PRAGMA writable_schema=1",
               "ATTACH DATABASE 'x' AS y", "SELECT 1; SELECT 2", "WITH RECURSIVE t(x) AS (SELECT 1) SELECT * FROM t"),
 }  # fmt: skip
 
 # how often a command is run, 1 where nothing is said
 SHARE = {
     "flow": 0.1, "rho": 0.15, "threshold": 0.3, "bounds": 0.3, "compare": 0.15, "connect": 0.5, "validate": 0.3,
-    "demo": 0.03, "inspect": 0.5, "norms": 1.5, "complexity": 1.5, "collapse-metrics": 1.5, "sweep": 0.2, "results": 0.5,
+    "demo": 0.03, "inspect": 0.5, "norms": 1.5, "complexity": 1.5, "collapse-metrics": 1.5, "sweep": 0.2,
+    "results": 0.5,
 }  # fmt: skip
 
 # what a text that describes an architecture or a study may hold
@@ -156,13 +181,28 @@ KINDS = (
 YAML_SNIPPETS = (
     "!!timestamp x", "!!bool x", "!!int ''", "!!float x", "!!binary '&'", "!!python/object/apply:os.getcwd []", "*a",
     "&a [*a]", "2001-01-01", "2001-99-99", "1:60", "0o7", "0b1", ".nan", ".inf", "? [a]: 1", "!!set {a, b}", "<<: *a",
-    "!!omap [a: 1]", "!!pairs [a: 1]", "~", "- -", "%YAML 9.9", "---\na\n---\nb", "\t", "{", "[" * 2000, "- " * 500 + "a",
+    "!!omap [a: 1]", "!!pairs [a: 1]", "~", "- -", "%YAML 9.9", "---\na\n---\nb", "\t", "{", "[" * 2000,
+    "- " * 500 + "a",
     "'", "!<x> y", "!!null x", "!!str [a]", "!!seq x", "!!map x", "|\n x", "0x", "+.inf", "1e400", "yes", "&a {a: *a}",
     "!!timestamp 2001-02-30", "!!int 0x", "!!int 1:", "!!int _", "!!float _", "!!float ''",
 )  # fmt: skip
-ALIAS_BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 12))
+ALIAS_BOMB = "input_shape: [2]\nnodes: [[&a0 [x, x]{}]]\n".format(
+    "".join(f", &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12))
+)
 HEADERS = (
-    "", "{", "1", "None", "[]", "{}", "(" * 300, "[" * 5000, "{'descr': '<f8'}", "-" * 4000 + "1", "'" * 3, "\0", "\n",
+    "",
+    "{",
+    "1",
+    "None",
+    "[]",
+    "{}",
+    "(" * 300,
+    "[" * 5000,
+    "{'descr': '<f8'}",
+    "-" * 4000 + "1",
+    "'" * 3,
+    "\0",
+    "\n",
     "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }",
     "{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000000000,), }",
     "{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }",
@@ -198,14 +238,32 @@ HEADERS = (
     "{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }" + " " * 12000,
     "__import__('os').getcwd()",
 )
-DTYPES = ("f8", "f8", "f8", "i8", "i8", "f4", "f2", "u1", "u8", "i1", "bool", "c16", "U3", "S3", "O", "M8[s]", "m8[s]", "f16",
+DTYPES = ("f8", "f8", "f8", "i8", "i8", "f4", "f2", "u1", "u8", "i1", "bool", "c16", "U3", "S3", "O", "M8[s]", "m8[s]",
+    "f16",
           ">f8", "f8,i4")  # fmt: skip
-SHAPES = ("12", "12", "12", "3", "4", "6", "8", "9", "", "0", "1", "2", "12,4", "12,4", "3,4", "3,12", "4,2", "8,2", "6,1,4,4", "2,1,3,3",
+SHAPES = ("12", "12", "12", "3", "4", "6", "8", "9", "", "0", "1", "2", "12,4", "12,4", "3,4", "3,12", "4,2", "8,2",
+    "6,1,4,4", "2,1,3,3",
           "4,3", "0,4", "12,0", "1,1", "2,2,3", "1,1,1,1,1,1", "12,1", "5", "3,16", "1,2,1")  # fmt: skip
-FILLS = ("normal", "normal", "classes", "classes", "signs", "zeros", "ones", "rising", "negative", "half", "nan", "inf", "big", "tiny",
+FILLS = ("normal", "normal", "classes", "classes", "signs", "zeros", "ones", "rising", "negative", "half", "nan",
+    "inf", "big", "tiny",
          "million")  # fmt: skip
-ARRAY_NAMES = ("X", "y", "X_test", "y_test", "outputs", "features", "0.weight", "0.bias", "2.weight", "2.bias", "c.weight",
+ARRAY_NAMES = ("X", "y", "X_test", "y_test", "outputs", "features", "0.weight", "0.bias", "2.weight", "2.bias",
+    "c.weight",
                "head.weight", "head.bias", "thetas", "modes", "log_t", "clock", "clock_value", "log_inverse_loss", "x",
                "../x", "", "é")  # fmt: skip
-CELLS = ("1", "-1", "0", "2", "0.5", "x", "", " ", "nan", "inf", "1e400", "٣", '"', '"a,b"', "\0", "1;2", "0x1", "é", "y", "1e-320",
+CELLS = ("1", "-1", "0", "2", "0.5", "x", "", " ", "nan", "inf", "1e400", "٣", '"', '"a,b"', "\0", "1;2", "0x1", "é",
+    "y", "1e-320",
          "#", "1\r", "+1", "1_0", "a" * 200, "-0", "1e5", "99999999999999999999", "\ufeff1", "True")  # fmt: skip
+COLUMNS = ("key", "config", "record", "version", "seconds", "finished", "status", "error", "study", "seed", "revision",
+           "versions")  # fmt: skip
+STORED = ("{", "null", "[]", "1", "x", "{}", '{"a": [1]}', '{"a": 1e999}', "", "NaN", '{"R0": "x"}', "[" * 2000, "b",
+          '{"task": null}', '{"a": {"b": 1}}', '{"": 1}')  # fmt: skip
+NO_DESCRIPTIONS = ("", "null", "[", '"', "NaN", '{"input_shape": [' + "9" * 5000 + '], "nodes": []}', '"\\ud800"',
+                   '{"nodes": 1, "nodes": 2}', '{"input_shape": [2], "nodes": [{"op": "\\ud800"}]}')  # fmt: skip
+
+
+def nested(depth: int) -> tuple[str, ...]:
+    """JSON of that depth, alone and inside a description."""
+    lists = "[" * depth + "]" * depth
+    shape, nodes = f'{{"input_shape": {lists}, "nodes": []}}', f'{{"input_shape": [2], "nodes": [{lists}]}}'
+    return lists, '{"a":' * depth + "1" + "}" * depth, shape, nodes

@@ -72,7 +72,9 @@ def test_corpus_names_are_files(files):
     assert set(corpus_names()) <= set(files.names())
 
 
-@pytest.mark.parametrize("told", ["two\nlines.", "no full stop", "x" * 2000 + ".", "Traceback (most recent call last).", "\x1b."])
+@pytest.mark.parametrize(
+    "told", ["two\nlines.", "no full stop", "x" * 2000 + ".", "Traceback (most recent call last).", "\x1b."]
+)
 def test_what_is_no_sentence_is_found(told):
     assert sentence_is_wrong(told) is not None
     assert sentence_is_wrong("one sentence, and its end.") is None

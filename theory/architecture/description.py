@@ -43,7 +43,6 @@ from theory.architecture.operations import (
     Scale,
 )  # fmt: skip
 
-_shown = reprlib.repr
 _KINDS: dict[str, type[Operation]] = {
     kind.__name__.lower(): kind
     for kind in (
@@ -169,6 +168,11 @@ def _check_types(kind: str, arguments: Mapping[str, object]) -> None:
             continue
         elif not all(map(_is_number, value if isinstance(value, tuple) else (value,))):
             raise InvalidInput(f"{key!r} of {kind!r} is a number or a list of them, not {_shown(value)}.")
+
+
+def _shown(value: object) -> str:
+    text = reprlib.repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _is_number(value: object) -> bool:

@@ -1,0 +1,99 @@
+"""What fuzzing has found, each mended and kept: the input, and what the sentence is to say."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.fuzz import hints
+from tests.fuzz.check import inside, run_command, run_reader
+from tests.fuzz.corpus import npy_header
+from tests.fuzz.files import Files
+from tests.fuzz.readers import readers
+
+DEEP = '{"input_shape": [2], "nodes": [%s]}'
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("found")
+    with inside(folder / "here"):
+        yield Files(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "said"),
+    [
+        *((name, f"@odd long {suffix}", "no") for name, suffix in (
+            ("array, .npy", ".npy"), ("archive, .npz", ".npz"), ("points, .csv", ".csv"), ("features, .npy", ".npy"),
+            ("start, .npy, .npz", ".npz"), ("architecture, .json", ".json"), ("network, .pt", ".pt"),
+            ("images, pickle", ".batch"),
+        )),
+        ("array, .npy", "@header " + "-" * 4000 + "1", "cannot read"),  # RecursionError of NumPy's header
+        ("array, .npy", "@header " + "[" * 5000, "cannot read"),
+        ("array, .npy", "@header {'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }", "cannot read"),
+        ("points, .npz", "@flip 0.318407 55 packed.npz", "cannot read"),  # zlib.error
+        ("architecture, .json", "@odd fifo .json", "no such file"),  # waited for ever
+        ("architecture, .json", "@odd endless .json", "no such file"),  # filled the memory
+        ("training run, .pt", "@odd fifo .pt", "not a checkpoint"),
+        ("architecture, .json", "@text .json " + DEEP % ("[" * 900 + "]" * 900), "a node is an object"),
+        ("architecture, .json", f'@text .json {{"input_shape": {"[" * 900 + "]" * 900}, "nodes": []}}', "is a number"),
+        ("architecture, .json", "@text .json " + DEEP % '{"op": "activation", "name": [[1]]}', "names are printable"),
+        ("architecture, .json", "@text .json " + DEEP % '{"op": "x\\ny"}', "names are printable"),
+        ("architecture, .yaml", f"@text .yaml {hints.ALIAS_BOMB}", "a node is an object"),
+        ("architecture, .yaml", "@text .yaml !!bool x", "does not parse"),  # KeyError of PyYAML
+        ("architecture, .yaml", "@text .yaml !!timestamp x", "does not parse"),  # AttributeError
+        ("architecture, .yaml", "@text .yaml !!float ''", "does not parse"),  # IndexError
+    ],
+)  # fmt: skip
+def test_readers(files, name, recipe, said):
+    if name not in readers():
+        pytest.skip("PyTorch is not installed")
+    outcome = run_reader(files, readers()[name].read, recipe)
+    assert outcome.wrong is None, outcome.detail
+    assert (outcome.code, said in outcome.err) == (2, True), outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("flow --data @points.csv --width 99999999999", 2, "--width must be at most"),  # MemoryError
+        (f"rho --data @points.csv --width {'9' * 30}", 2, "--width must be at most"),
+        (f"flow --data @points.csv --network deep-relu --width 2 --depth {'9' * 20}", 2, "--depth must be at most"),
+        ("flow --data @points.csv --network deep-relu --widths 2,99999999", 2, "--widths must name at most"),
+        ("threshold --counts 9x2,2x3 --lambda-b 5e-324 --label-smoothing 0.1", 0, ""),  # 0 / 0
+    ],
+)
+def test_commands(files, words, code, said):
+    outcome = run_command(files, words.split())
+    assert outcome.wrong is None, outcome.detail
+    assert outcome.code == code and said in outcome.err
+
+
+def test_a_tiny_penalty_of_the_bias_is_the_limit(files):
+    line = ["threshold", "--counts", "9x2,2x3", "--label-smoothing", "0.1", "--json", "--lambda-b"]
+    first, *others = (
+        json.loads(run_command(files, [*line, lam]).out)["lam_Z"]
+        for lam in ("0", "5e-324", "1e-100", "1e-18", "2e-18", "1e-15")
+    )
+    for other in others:
+        assert other == pytest.approx(first, rel=1e-14)
+
+
+def test_an_archive_larger_than_the_memory_is_refused_before_it_is_filled(files, monkeypatch):
+    import simulations.cli._files as module
+
+    monkeypatch.setattr(module, "_memory", lambda: 200.0)
+    outcome = run_reader(files, readers()["archive, .npz"].read, "@points.npz")
+    assert outcome.wrong is None and "GiB, and this machine has" in outcome.err
+    monkeypatch.undo()
+    assert run_reader(files, readers()["archive, .npz"].read, "@points.npz").code == 0
+
+
+def test_headers_are_numpys():
+    import io
+
+    stream = io.BytesIO(npy_header("<f8", (3,)) + np.arange(3.0).tobytes())
+    assert np.load(stream).tolist() == [0, 1, 2]
