@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theory import InvalidInput, PreconditionError
-from theory.peeled import DeepLinearModel, LayerPeeledModel, SELIModel, collapse_threshold, solve
+from theory.peeled import DeepLinearModel, LayerPeeledModel, SELIModel, SoftmaxCodeModel, collapse_threshold, solve
 from theory.peeled._deep_linear_ce import _status
 from theory.peeled._layer_peeled_mse import water_level
 from theory.peeled._minimise import ReducedOptimum
@@ -115,3 +115,12 @@ def test_just_below_the_threshold_the_minority_is_not_yet_called_merged():
         counts = [round(R0 * n * (1 + shift))] * 3 + [n] * 3
         found = solve(LayerPeeledModel(counts=counts, E_W=1, E_H=1)).groups[1].phase
         assert (found == "merged") == (phase == "merged"), (found, shift)
+
+
+def test_the_length_of_every_row_of_a_code_is_in_the_residual(monkeypatch):
+    W = np.random.default_rng(0).standard_normal((9, 3))
+    W /= np.linalg.norm(W, axis=1, keepdims=True)
+    W[4] *= 1.001
+    monkeypatch.setattr("theory.peeled._softmax_code.multistart", lambda K, d, **_: W)
+    found = solve(SoftmaxCodeModel(num_classes=9, dimension=3))
+    assert found.certificate.residuals["unit_norm"] == pytest.approx(1e-3, rel=1e-9)
