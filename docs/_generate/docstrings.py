@@ -84,7 +84,8 @@ def spoken(block: list[str]) -> list[str]:
         text = STRAY.sub(lambda m: m[0] if len(m[0]) > 1 else "\\" + m[0], parts[i])
         parts[i] = KEY.sub(r":cite:t:`\g<0>`", text)
     lines = "".join(parts).split("\n")
-    listed = len(block) > 1 and all(re.match(r"\s*``.*(?<=\S) {2,}\S", line) for line in block)
+    starts = all(line.lstrip().startswith("``") for line in block)
+    listed = len(block) > 1 and starts and any(re.search(r"\S {2,}\S", line) for line in block)
     return ["| " + line.strip() for line in lines] if listed else lines  # names and meanings in two columns
 
 
