@@ -5,8 +5,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from theory import InvalidInput, PreconditionError
-from theory.peeled import DeepLinearModel, LayerPeeledModel, SELIModel, SoftmaxCodeModel, collapse_threshold, solve
+from theory import InvalidInput, NotConverged, PreconditionError
+from theory.peeled import (
+    DeepLinearModel,
+    LayerPeeledModel,
+    SELIModel,
+    SoftmaxCodeModel,
+    UnconstrainedFeaturesModel,
+    collapse_threshold,
+    solve,
+)
 from theory.peeled._deep_linear_ce import _status
 from theory.peeled._layer_peeled_mse import water_level
 from theory.peeled._minimise import ReducedOptimum
@@ -45,6 +53,7 @@ def test_penalties_between_their_ends():
         (LayerPeeledModel(counts=[1] * 3001, E_W=1, E_H=1), "dense"),
         (LayerPeeledModel(counts=[1] * 1001, E_W=1, E_H=1), "factored"),
         (LayerPeeledModel(counts=[1] * 201, E_W=1, E_H=1), "sdp"),
+        (UnconstrainedFeaturesModel(counts=np.arange(1, 1002), lam_W=1e-3, lam_H=1e-3), "auto"),
         (DeepLinearModel(counts=[1] * 2001, lam=1e-9, depth=2, loss="cross_entropy"), "auto"),
     ],
 )
@@ -124,3 +133,25 @@ def test_the_length_of_every_row_of_a_code_is_in_the_residual(monkeypatch):
     monkeypatch.setattr("theory.peeled._softmax_code.multistart", lambda K, d, **_: W)
     found = solve(SoftmaxCodeModel(num_classes=9, dimension=3))
     assert found.certificate.residuals["unit_norm"] == pytest.approx(1e-3, rel=1e-9)
+
+
+def test_as_many_dimensions_as_the_rank_are_enough():
+    given = {"counts": [5, 4, 3], "lam_W": 1e-3, "lam_H": 1e-3}
+    rank = solve(UnconstrainedFeaturesModel(**given)).rank
+    assert solve(UnconstrainedFeaturesModel(**given, dimension=rank)).rank == rank == 2
+    with pytest.raises(PreconditionError, match="below the rank"):
+        solve(UnconstrainedFeaturesModel(**given, dimension=rank - 1))
+
+
+def test_a_local_search_that_reaches_the_bound_is_optimal():
+    found = solve(
+        UnconstrainedFeaturesModel(counts=[20, 10], lam_W=2e-3, lam_H=5e-4, loss="focal", gamma=1.0), method="local"
+    )
+    assert found.method == "local" and found.status == "optimal"
+
+
+def test_what_did_not_converge_shows_its_residual():
+    given = UnconstrainedFeaturesModel(counts=[20, 10, 5], lam_W=1e-5, lam_H=1e-5, lam_b=1e-2, loss="focal", gamma=0.5)
+    with pytest.raises(NotConverged) as stopped:
+        solve(given, max_steps=1)
+    assert stopped.value.partial.certificate.residuals["stationarity"] > 1e-4
