@@ -80,7 +80,9 @@ def _equal_error(
             gaps[size] = float(np.abs(independent(problem) - truth).max())
         mine = walk_tolerances(ours(problem, np.inf), truth)
         found += entries(OURS, our_entry_version(), size, mine)
-        finest = next(best for target in sorted(TARGETS) if (best := reached(mine, target)) is not None)
+        finest = next((best for target in sorted(TARGETS) if (best := reached(mine, target)) is not None), None)
+        if finest is None:
+            raise NotConverged(f"ours reached no target at {size:g}.")
         floor[size] = finest.evaluations * problem.flops / gemm_rate()
         for peer in peers:
             tell(f"{name} at {size:g}: {peer.name}")
