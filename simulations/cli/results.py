@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,7 +88,7 @@ def _export(
 
     if out is None:
         raise InvalidInput("--export needs --out, the file to write.")
-    if out.resolve() == store.resolve():
+    if os.path.realpath(out) == os.path.realpath(store):
         raise InvalidInput("--out would replace the store: give another file.")
     export(table, out, form, [one for one in contents(store) if study is None or one.study == study], query)
     said = {"file": str(out), "rows": len(table), "columns": list(table.names)}
@@ -99,6 +100,7 @@ def _plot(
 ) -> str:
     from simulations._output import json_text
     from simulations.sweep._plot import plot_table
+    from simulations.sweep._table_export import write_whole
     from theory._errors import InvalidInput
 
     if x is None or y is None:
@@ -107,11 +109,6 @@ def _plot(
         raise InvalidInput(f"--plot must name a {', '.join(FIGURES)} file, but names {str(path)!r}.")
     axes = [] if log is None else [name.strip() for name in log.split(",")]
     figure = plot_table(table, x, y, color, log=axes)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        figure.savefig(partial, format=path.suffix[1:], dpi=160)
-        partial.replace(path)
-    except OSError as error:
-        raise InvalidInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
+    write_whole(path, lambda partial: figure.savefig(partial, format=path.suffix[1:], dpi=160))
     said = {"file": str(path), "rows": len(table), "x": x, "y": y, "color": color}
     return json_text(said) if json else f"drew {len(table)} rows to {path}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from theory._errors import InvalidInput, PreconditionError
+from theory._errors import InvalidInput, PreconditionError, TheoryError
 
 if TYPE_CHECKING:
     from simulations.sweep._table_store import StudyContents
@@ -34,17 +35,29 @@ def export(
     if form not in FORMATS:
         raise InvalidInput(f"--export must be csv or parquet, but is {form[:40]!r}.")
     about = {"parameters": table.parameters, "query": query, "contents": [one.to_json() for one in contents]}
-    partial = path.with_name(path.name + ".partial")
+    write_whole(path, lambda partial: _csv(table, partial) if form == "csv" else _parquet(table, partial, about))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file beside ``path``, and put it there; on failure nothing is left.
+
+    Raises
+    ------
+    InvalidInput : it cannot be written there.
+    """
     try:
-        if form == "csv":
-            _csv(table, partial)
-        else:
-            _parquet(table, partial, about)
-        partial.replace(path)
-    except OSError as error:
-        raise InvalidInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            write(partial)
+            partial.replace(path)
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+    except TheoryError:  # a ValueError too
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"cannot write {str(path)!r}: {reason}.") from None
 
 
 def read_export(path: Path) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def opened(store: str | Path | ResultsStore) -> Iterator[sqlite3.Connection]:
         yield store._db
         return
     path = Path(store.path if isinstance(store, ResultsStore) else store)
-    if not path.is_file():
+    if not os.path.isfile(path):  # false also for a name that is too long
         raise InvalidInput(f"no results store {str(path)!r}.")
     try:
         with closing(_connected(path)) as db:

@@ -113,6 +113,9 @@ def test_the_file_is_only_read(run, store):
         (["--plot", "{}/m.png", "--x", "x", "--y", "y", "--log", "z"], "--log takes"),
         (["--plot", "{}/no/m.png", "--x", "x", "--y", "y"], "cannot write"),
         (["--plot", "{}/m.png", "--export", "csv"], "not both"),
+        (["--export", "csv", "--out", "{}/" + "x" * 300], "cannot write"),
+        (["--export", "csv", "--out", "/"], "cannot write"),
+        (["--plot", "{}/" + "x" * 300 + ".png", "--x", "x", "--y", "y"], "cannot write"),
     ],
 )
 def test_bad_input(run, store, tmp_path, words, said):
@@ -121,7 +124,7 @@ def test_bad_input(run, store, tmp_path, words, said):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["store.sqlite"]
 
 
-@pytest.mark.parametrize("name", ["none.sqlite", "", ".", "text"])
+@pytest.mark.parametrize("name", ["none.sqlite", "", ".", "text", "x" * 300])
 def test_not_a_store(run, tmp_path, name):
     (tmp_path / "text").write_text("words")
     code, _, err = run(tmp_path / name)

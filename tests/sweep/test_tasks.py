@@ -192,6 +192,10 @@ class TestNetworks:
         read = read_architecture(model, X[:2].astype(np.float32))
         want = get("group-norm").evaluate(read.architecture, read.weights, (X, data.y[:60]), reference=read.weights)
         assert found["group_norm_log10"] == want.log10
+        covering = get("covering")  # counts from the initial weights
+        given = (read.architecture, read.weights, (X, data.y[:60]))
+        assert found["covering_log10"] == covering.evaluate(*given, reference=read.weights).log10
+        assert found["covering_log10"] != covering.evaluate(*given).log10
         assert found["test_error"] == np.mean(model(_tensor(data.X_test)).argmax(1).numpy() != data.y_test)
         assert found["train_error"] == pytest.approx(np.mean(model(_tensor(X)).argmax(1).numpy() != data.y[:60]))
         assert found["median_margin"] < 0 and found["group_norm_complexity_log10"] is None  # an untrained network
