@@ -155,3 +155,10 @@ def test_what_did_not_converge_shows_its_residual():
     with pytest.raises(NotConverged) as stopped:
         solve(given, max_steps=1)
     assert stopped.value.partial.certificate.residuals["stationarity"] > 1e-4
+
+
+def test_a_single_class_without_a_feature_is_merged():
+    edge = np.sqrt(8 * 2 / 3) / 78 * (1 + 1e-6)
+    given = UnconstrainedFeaturesModel(counts=[50, 20, 8], lam_W=edge, lam_H=edge, features="relu")
+    group = solve(given).groups[2]
+    assert group.norm_h == 0 and group.phase == "merged"
