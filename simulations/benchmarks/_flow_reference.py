@@ -32,7 +32,7 @@ def reference(problem: Problem) -> np.ndarray:
     return np.asarray(flow(problem.times))
 
 
-def independent(problem: Problem, *, rtol: float = 1e-10, sharpness: float = SHARPNESS) -> np.ndarray:
+def independent(problem: Problem, *, rtol: float = 1e-11, sharpness: float = SHARPNESS) -> np.ndarray:
     """SciPy's Radau with an exact Jacobian at the same times: on softplus units, or on the smooth network itself."""
     from scipy.integrate import solve_ivp
 

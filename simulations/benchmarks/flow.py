@@ -128,7 +128,7 @@ def verdict(found: Iterable[Entry]) -> str:
 
 def _confirmation(gaps: dict[float, float], kinked: bool) -> str:
     """Which independent method confirms the reference, and to what."""
-    by = f"Radau on softplus units of sharpness {SHARPNESS:.0e}" if kinked else "SciPy's Radau at rtol 1e-10"
+    by = f"Radau on softplus units of sharpness {SHARPNESS:.0e}" if kinked else "SciPy's Radau at rtol 1e-11"
     at = ", ".join(f"{gap:.0e} at {size:g}" for size, gap in gaps.items())
     return f"{by}, which shares no code with it and knows no events, differs by {at}."
 
