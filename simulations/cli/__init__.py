@@ -25,6 +25,8 @@ from simulations.cli import (
 )
 from theory._errors import NotConverged, TheoryError
 
+LONGEST = 1000  # characters of a sentence on stderr
+
 app = typer.Typer(
     name="theory",
     help="Analytic models of deep classifiers, solved with a certificate.\n\n"
@@ -56,5 +58,11 @@ def main() -> None:
     try:
         app(prog_name="theory")
     except TheoryError as error:
-        print(f"theory: {error}", file=sys.stderr)
+        print(f"theory: {_one_line(str(error))}", file=sys.stderr)
         sys.exit(1 if isinstance(error, NotConverged) else 2)
+
+
+def _one_line(said: str) -> str:
+    """A sentence on one line, whatever the user's own words in it; the middle of a long one left out."""
+    said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 250]} ... {said[-245:]}"

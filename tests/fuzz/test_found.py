@@ -63,7 +63,10 @@ def test_readers(files, name, recipe, said):
         (f"rho --data @points.csv --width {'9' * 30}", 2, "--width must be at most"),
         (f"flow --data @points.csv --network deep-relu --width 2 --depth {'9' * 20}", 2, "--depth must be at most"),
         ("flow --data @points.csv --network deep-relu --widths 2,99999999", 2, "--widths must name at most"),
-        ("threshold --counts 9x2,2x3 --lambda-b 5e-324 --label-smoothing 0.1", 0, ""),  # 0 / 0
+        ("threshold --counts 9x2,2x3 --lambda-b 5e-324 --label-smoothing 0.1", 2, "lam_b must be 0"),  # 0 / 0
+        ("peel --counts 9x2,2x3 --lambda-W 1e-2 --lambda-H 1e-2 --lambda-b 1e-50", 2, "lam_b must be 0"),  # LinAlgError
+        ("peel --counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --loss focal --gamma 5e3", 2, "gamma must be"),  # 0 / 0
+        ("peel --counts 4x2 --lambda-W 1e-2 --lambda-H 1e-2 --loss focal --gamma 1e-5", 0, ""),  # overflow
     ],
 )
 def test_commands(files, words, code, said):
@@ -72,14 +75,22 @@ def test_commands(files, words, code, said):
     assert outcome.code == code and said in outcome.err
 
 
-def test_a_tiny_penalty_of_the_bias_is_the_limit(files):
-    line = ["threshold", "--counts", "9x2,2x3", "--label-smoothing", "0.1", "--json", "--lambda-b"]
-    first, *others = (
-        json.loads(run_command(files, [*line, lam]).out)["lam_Z"]
-        for lam in ("0", "5e-324", "1e-100", "1e-18", "2e-18", "1e-15")
+@pytest.mark.parametrize("model", ["threshold", "peel --lambda-W 0.01 --lambda-H 0.01"])
+def test_the_least_penalty_of_the_bias_is_the_limit(files, model):
+    line, key = (
+        [*model.split(), "--counts", "9x2,2x3", "--json", "--lambda-b"],
+        "lam_Z" if model == "threshold" else "objective",
     )
-    for other in others:
-        assert other == pytest.approx(first, rel=1e-14)
+    first, least = (json.loads(run_command(files, [*line, lam]).out)[key] for lam in ("0", "1e-16"))
+    assert least == pytest.approx(first, rel=1e-12)
+
+
+def test_long_words_and_control_characters_of_the_user_stay_one_line(files):
+    for word in ("9" * 10_000, "\x1b[31m\n\udcff"):
+        outcome = run_command(
+            files, ["collapse-metrics", "--features", "@H.npy", "--labels", "@y.npy", "--global-mean", word]
+        )
+        assert outcome.wrong is None and outcome.code == 2, outcome.err
 
 
 def test_an_archive_larger_than_the_memory_is_refused_before_it_is_filled(files, monkeypatch):

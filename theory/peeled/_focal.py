@@ -47,7 +47,7 @@ def balanced_margin(gamma: float, K: int, cost: float) -> tuple[float, float, fl
     top = float(np.log(K))
     if gamma > 0:  # the loss beyond which the slope falls again: log-derivative in p, which falls in p
         def turn(x: float) -> float:
-            return -1 - 2 * gamma + gamma * x - gamma**2 * x / np.expm1(x)
+            return -1 - 2 * gamma + gamma * x + gamma**2 * x * np.exp(-x) / np.expm1(-x)
 
         high = 2.0 + 2 * gamma
         while turn(high) < 0:

@@ -165,8 +165,7 @@ def _zero_threshold(model: UnconstrainedFeaturesModel, parts: Partition) -> floa
     elif model.lam_b is None:
         level = np.full(len(n), 1 / K)
     else:
-        # p = mean - lam_b b with b of the order of logarithms: below 1e-18 equal in float64
-        level = _softmax_bias(mean, n, model.lam_b) if model.lam_b > 1e-18 else mean
+        level = _softmax_bias(mean, n, model.lam_b) if model.lam_b else mean
     # average over groups of the columns mass/sqrt(n) (y_k - level), in orthonormal coordinates
     wide = np.sqrt(n)
     target = np.diag(np.full(len(n), 1 - alpha)) + alpha / K * np.outer(wide, wide)

@@ -38,11 +38,11 @@ class UnconstrainedFeaturesModel:
     ----------
     counts : (K,) samples per class, positive integers up to 10^12.
     lam_W, lam_H : positive penalties.
-    lam_b : None for a model without bias, 0 for a free bias, positive for a penalised one.
+    lam_b : None for a model without bias, 0 for a free bias, 1e-16 to 1e16 for a penalised one.
     loss : ``cross_entropy``, ``mse``, or ``focal`` (with ``gamma``).
     features : ``free``, or ``relu`` for features with nonnegative entries.
     label_smoothing : alpha in [0, 1), targets (1 - alpha) e_k + alpha / K; cross-entropy only.
-    gamma : exponent of the focal loss -(1 - p)^gamma log p, at least 0.
+    gamma : exponent of the focal loss -(1 - p)^gamma log p: 0, or 1e-6 to 100.
     dimension : p; None means "enough".
     class_weights : (K,) positive, or ``"balanced"``.
 
@@ -85,6 +85,8 @@ class UnconstrainedFeaturesModel:
             checked["lam_b"] = as_real("lam_b", self.lam_b)
             if self.lam_b < 0:
                 raise InvalidInput(f"lam_b must not be negative, but is {self.lam_b:g}; None means no bias.")
+            if self.lam_b and not 1e-16 <= self.lam_b <= 1e16:  # beyond, its curvature is lost in rounding
+                raise InvalidInput(f"lam_b must be 0 (a free bias) or between 1e-16 and 1e16, but is {self.lam_b:g}.")
         if self.loss not in LOSSES:
             raise InvalidInput(f"loss must be one of {', '.join(LOSSES)}, but is {self.loss!r}.")
         if self.features not in FEATURES:
@@ -99,6 +101,8 @@ class UnconstrainedFeaturesModel:
             checked["gamma"] = as_real("gamma", self.gamma)
             if self.gamma < 0:
                 raise InvalidInput(f"gamma must not be negative, but is {self.gamma:g}.")
+            if self.gamma and not 1e-6 <= self.gamma <= 100:  # beyond, the loss or its envelope leaves float64
+                raise InvalidInput(f"gamma must be 0 or between 1e-6 and 100, but is {self.gamma:g}.")
         if self.features == "relu" and (self.loss == "focal" or self.label_smoothing or self.lam_b is not None):
             raise InvalidInput("features='relu' goes with the plain cross-entropy or mse and without bias.")
         if self.dimension is not None:
