@@ -93,6 +93,12 @@ def test_long_words_and_control_characters_of_the_user_stay_one_line(files):
         assert outcome.wrong is None and outcome.code == 2, outcome.err
 
 
+def test_no_features_of_a_huge_dimension_take_no_memory(files):
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (0, 1000000000000), }"
+    outcome = run_command(files, ["collapse-metrics", "--features", f"@header {header}", "--labels", "@y.npy"])
+    assert outcome.wrong is None and outcome.code == 2, outcome.detail
+
+
 def test_an_archive_larger_than_the_memory_is_refused_before_it_is_filled(files, monkeypatch):
     import simulations.cli._files as module
 

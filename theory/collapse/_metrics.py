@@ -68,6 +68,8 @@ def collapse_metrics(
     if array.ndim != 2:
         raise InvalidInput(f"features must have shape (samples, d), but have shape {array.shape}.")
     classes = as_labels("labels", labels)
+    if len(classes) != len(array):  # before memory is taken for their dimension
+        raise InvalidInput(f"there are {len(array)} feature rows but {len(classes)} labels.")
     present = np.unique(classes)
     W = None if classifier is None else as_floats("classifier", classifier, ndim=2)
     if num_classes is not None:
