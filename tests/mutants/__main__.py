@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.mutants.operators import Mutant, sample
+from tests.mutants.report import explanations, write
 from tests.mutants.targets import ROOT, apart, path_of, targets
 
 
@@ -28,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--only", metavar="MODULE", help="judge those of one module, or of one room: theory.norms")
     parser.add_argument("--per-function", type=int, default=1, help="mutants drawn for each function (1)")
-    parser.add_argument("--again", action="store_true", help="judge the survivors anew, after tests were added")
+    parser.add_argument(
+        "--again", action="store_true", help="judge unexplained survivors anew, with ten times the tests"
+    )
     parser.add_argument("--fresh", action="store_true", help="find anew which tests reach which lines")
     parser.add_argument("--report", action="store_true", help="only rewrite the table")
     given = parser.parse_args()
@@ -40,14 +43,15 @@ def main() -> None:
     known = read(store)
     if not given.report:
         wanted = [m for m in drawn if given.only is None or f"{m.module}.".startswith(f"{given.only}.")]
-        wanted = [m for m in wanted if m.key not in known or (given.again and known[m.key]["outcome"] == "survived")]
+        open_ = {key for key, row in known.items() if given.again and row["outcome"] == "survived"} - set(
+            explanations()
+        )
+        wanted = [m for m in wanted if m.key not in known or m.key in open_]
         for room in dict.fromkeys(m.module.split(".")[1] for m in wanted):
             known_room = (folder / f"{room}.json").exists() and not given.fresh
             if not known_room:
                 subprocess.run([sys.executable, "-m", "tests.mutants.reach", str(folder), room], check=True, cwd=ROOT)
             run([m for m in wanted if m.module.split(".")[1] == room], folder, room, store, again=given.again)
-    from tests.mutants.report import write
-
     write(reasons, drawn, read(store), per_function=given.per_function)
 
 

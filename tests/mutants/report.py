@@ -42,7 +42,7 @@ as take {again:g}; hypothesis draws {examples} examples. The whole suite does mo
 there.
 
 `make mutants` runs it, goes on where it was stopped, and rewrites this page; `python -m tests.mutants --only
-theory.norms` judges one room or module, `--per-function 3` draws more, `--again` judges the survivors anew.
+theory.norms` judges one room or module, `--per-function 3` draws more, `--again` judges the unexplained survivors anew.
 """
 
 
