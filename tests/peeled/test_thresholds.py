@@ -137,3 +137,11 @@ def test_arrays_refuse(change, word):
     given = {"majority": 5, "minority": 5, "E_W": 1, "E_H": 5} | change
     with pytest.raises(InvalidInput, match=word):
         collapse_thresholds(**given)
+
+
+def test_vanishing_beyond_float64_is_not_never():
+    found = collapse_thresholds(majority=300_000, minority=700_000, E_W=1, E_H=5e4)
+    assert np.isinf(found.R00) and found.log_R0 < found.log_R00 < np.inf and found.residual_R00 < 1e-10
+    with pytest.raises(InvalidInput, match=r"(merges|vanishes) only above R = 1e\+300"):
+        collapse_threshold(majority=300_000, minority=700_000, E_W=1, E_H=5e4)
+    assert np.isinf(collapse_thresholds(majority=5, minority=5, E_W=1, E_H=5).log_R00)

@@ -61,7 +61,7 @@ class CollapseThresholds:
     majority, minority : numbers of classes K_A, K_B.
     product : E_W E_H.
     log_R0, R0 : where the minority merges; ``R0`` overflows to inf above 1e308, its natural logarithm does not.
-    R00 : where it vanishes; inf where that never happens (R0 finite or not).
+    log_R00, R00 : where it vanishes; the logarithm is inf where that never happens.
     residual, residual_R00 : largest relative violation of the KKT system at R0 and at R00 (0 where infinite).
     """
 
@@ -70,6 +70,7 @@ class CollapseThresholds:
     product: np.ndarray
     log_R0: np.ndarray
     R0: np.ndarray
+    log_R00: np.ndarray
     R00: np.ndarray
     residual: np.ndarray
     residual_R00: np.ndarray
@@ -107,7 +108,7 @@ def collapse_threshold(*, majority: int, minority: int, E_W: float, E_H: float) 
 
     Raises
     ------
-    InvalidInput : numbers out of range; R0 above 1e300 (:func:`collapse_thresholds` has its logarithm).
+    InvalidInput : numbers out of range; R0, or a finite R00, above 1e300 (:func:`collapse_thresholds` has logarithms).
 
     Examples
     --------
@@ -118,11 +119,11 @@ def collapse_threshold(*, majority: int, minority: int, E_W: float, E_H: float) 
     K_A, K_B = as_count("majority", majority), as_count("minority", minority, minimum=2)
     E_W, E_H = as_positive("E_W", E_W), as_positive("E_H", E_H)
     found = collapse_thresholds(majority=K_A, minority=K_B, E_W=E_W, E_H=E_H)
-    if found.log_R0 > np.log(LARGEST_RATIO):
-        raise InvalidInput(
-            f"the minority merges only above R = {LARGEST_RATIO:g}, at R = e^{float(found.log_R0):.6g}; "
-            "take smaller budgets."
-        )
+    for verb, at in (("merges", float(found.log_R0)), ("vanishes", float(found.log_R00))):
+        if np.log(LARGEST_RATIO) < at < np.inf:
+            raise InvalidInput(
+                f"the minority {verb} only above R = {LARGEST_RATIO:g}, at R = e^{at:.6g}; take smaller budgets."
+            )
     numbers = {name: float(getattr(found, name)) for name in ("R0", "R00", "residual", "residual_R00")}
     return CollapseThreshold(majority=K_A, minority=K_B, E_W=E_W, E_H=E_H, **numbers)
 
@@ -156,13 +157,13 @@ def collapse_thresholds(
     residual = merging_residual(K_A, K_B, T, (a, q_A, q_B, log_R0))
     if not (residual < 1e-8).all():
         raise NotConverged(f"the merging threshold was found only to a residual of {np.max(residual):.1e}.")
+    log_R00, residual_R00 = _vanishing(K_A, K_B, T)
+    log_R00 = np.maximum(log_R00, log_R0)
     with np.errstate(over="ignore"):
-        R0 = np.exp(log_R0)
-        product = W * H
-    R00, residual_R00 = _vanishing(K_A, K_B, T)
+        R0, R00, product = np.exp(log_R0), np.exp(log_R00), W * H
     columns = {
         "majority": K_A.astype(np.int64), "minority": K_B.astype(np.int64), "product": product, "log_R0": log_R0,
-        "R0": R0, "R00": np.maximum(R00, R0), "residual": residual, "residual_R00": residual_R00,
+        "R0": R0, "log_R00": log_R00, "R00": R00, "residual": residual, "residual_R00": residual_R00,
     }  # fmt: skip
     return CollapseThresholds(**{name: column.reshape(shape) for name, column in columns.items()})
 
@@ -190,17 +191,15 @@ def _check(K_A: np.ndarray, K_B: np.ndarray, E_W: np.ndarray, E_H: np.ndarray) -
 
 
 def _vanishing(K_A: np.ndarray, K_B: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """R00 by its closed form divided by p_min, and the relative violation of the optimality condition there."""
+    """Logarithm of R00 by its closed form over p_min, and the relative violation of the optimality condition there."""
     K, a = K_A + K_B, T / np.maximum(K_A - 1, 1)
     twin = np.exp(-a / K_A)  # probability of another majority class over that of a minority class
     slope = K_A * twin + K_B  # (1 - p_self + p_other) / p_min
     root = np.sqrt(K * K_B)
     inside = K_A * (twin - K_B / (root + K_B)) * (slope + root)  # slope^2 - K K_B
-    # 1 / p_min: a <= 1.1 K_A log(...) wherever R00 is finite, so that nothing overflows there
-    a = np.where(inside > 0, a, 0.0)
-    over = np.exp(a * (1 - 1 / K_A)) + (K_A - 1) * np.exp(-a / K_A) + K_B
+    log_over = a * (1 - 1 / K_A) + np.log1p((K_A - 1) * np.exp(-a) + K_B * np.exp(-a * (1 - 1 / K_A)))  # log 1/p_min
     safe = np.where(inside > 0, inside, 1.0)
     ratio = np.maximum(np.sqrt(K_A / K / safe), 1 / slope)  # R00 p_min
     within = np.maximum(np.sqrt(K_A / K + K * K_B * ratio**2), 1.0) / (ratio * slope)
     finite = (K_A > 1) & (inside > 0)
-    return np.where(finite, ratio * over, np.inf), np.where(finite, np.abs(within - 1), 0.0)
+    return np.where(finite, np.log(ratio) + log_over, np.inf), np.where(finite, np.abs(within - 1), 0.0)
