@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -124,6 +125,8 @@ class ResultsStore:
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self._lock = threading.RLock()
+        if os.path.exists(self.path) and not os.path.isfile(self.path):  # SQLite waits for a pipe for ever
+            raise InvalidInput(f"{self.path!r} cannot be used as a results store: it is not a file.")
         try:
             self._db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             self._db.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE)}")
@@ -135,7 +138,9 @@ class ResultsStore:
                     if name not in there:
                         self._db.execute(f"ALTER TABLE records ADD COLUMN {name} {kind}")
         except (sqlite3.Error, ValueError) as error:  # a path can hold what no file name may
-            raise InvalidInput(f"{self.path!r} cannot be used as a results store: {error}.") from None
+            raise InvalidInput(
+                f"{self.path!r} cannot be used as a results store: {' '.join(str(error).split())}."
+            ) from None
 
     def once(self, config: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The record of a configuration: the stored one, or ``compute()``, stored before it is returned.
@@ -155,7 +160,7 @@ class ResultsStore:
     def find(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """The stored record of a configuration, or None where it is not there or failed."""
         found = self._read("SELECT record FROM records WHERE key = ? AND status = 'done'", (config_key(config),))
-        return json.loads(found[0][0]) if found else None
+        return _parsed(found[0][0]) if found else None
 
     def put(self, config: Mapping[str, Any], record: Mapping[str, Any], *, seconds: float = 0.0) -> dict[str, Any]:
         """Store a record; where another process was first, its record stays and is returned."""
@@ -235,7 +240,7 @@ class ResultsStore:
     def configs(self) -> list[dict[str, Any]]:
         """The configurations whose records are stored, oldest first."""
         return [
-            json.loads(config)
+            _parsed(config)
             for (config,) in self._read("SELECT config FROM records WHERE status = 'done' ORDER BY finished, key")
         ]
 
@@ -270,7 +275,10 @@ class ResultsStore:
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
-            return self._db.execute(query, values).fetchall()
+            try:
+                return self._db.execute(query, values).fetchall()
+            except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged page is found when it is read
+                raise InvalidInput(f"{self.path!r} cannot be read: {' '.join(str(error).split())}.") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -304,9 +312,19 @@ class ResultsStore:
 def _stored(row: tuple[Any, ...]) -> StoredRow:
     known = dict(zip(_COLUMNS, row, strict=True))
     versions = known["versions"]
-    known |= {"config": json.loads(known["config"]), "record": json.loads(known["record"]),
-              "versions": {} if versions is None else json.loads(versions)}  # fmt: skip
+    known |= {"config": _parsed(known["config"]), "record": _parsed(known["record"]),
+              "versions": {} if versions is None else _parsed(versions)}  # fmt: skip
     return StoredRow(**known)
+
+
+def _parsed(text: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidInput("the store holds a row that is not JSON; it is damaged.")
+    return found
 
 
 def config_key(config: Mapping[str, Any]) -> str:

@@ -67,9 +67,11 @@ def lines(command: str) -> tuple[tuple[str, ...], ...]:
     for line in found:
         words = [f"@{Path(word).name}" if Path(word).name in known else word for word in shlex.split(line)]
         # an example may ask for more work than a moment's
-        out.append(
-            tuple(words + (["--max-steps", "20"] if command in ("flow", "rho") and "--algorithm" not in words else []))
-        )
+        if "--steps" in words:
+            words[words.index("--steps") + 1] = "20"
+        elif command in ("flow", "rho"):
+            words += ["--max-steps", "20"]
+        out.append(tuple(words))
     out = [line for line in out if command not in ("validate", "sweep")]  # minutes of work
     out += [tuple(word.replace("~", " ") for word in line.split()) for line in hints.LINES.get(command, ())]
     return tuple(out) or ((),)

@@ -74,7 +74,7 @@ LINES = {
     ),
     "connect": (
         "@A.npz @B.npz --architecture @dense.json --data @blobs.npz --points 5 --starts 1 --max-steps 5",
-        "@A.pt @B.pt --architecture @dense.yaml --data @blobs.npz --points 3 --starts 1 --max-steps 2 --loss squared",
+        "@A.pt @B.pt --architecture @dense.yaml --data @edit~y=f8:8,2:normal~blobs.npz --points 3 --loss squared",
         "@A.npz @A.npz --architecture @dense.json --data @blobs.npz --points 3 --starts 1 --max-steps 2 --neurons",
     ),
     "validate": ("", "connectivity --quick --seeds 1", "bounds-along-training --quick --out @out~dirty"),

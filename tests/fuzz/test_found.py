@@ -43,6 +43,10 @@ def files(tmp_path_factory):
         ("architecture, .json", "@text .json " + DEEP % '{"op": "activation", "name": [[1]]}', "names are printable"),
         ("architecture, .json", "@text .json " + DEEP % '{"op": "x\\ny"}', "names are printable"),
         ("architecture, .yaml", f"@text .yaml {hints.ALIAS_BOMB}", "a node is an object"),
+        ("store, .sqlite", "@drop 0.660383 8 old.sqlite", "cannot be"),  # DatabaseError when it is read
+        ("store, .sqlite", "@row 0.5 record x old.sqlite", "not JSON"),
+        ("store, .sqlite", "@row 0.5 config null old.sqlite", "not JSON"),
+        ("store, .sqlite", "@odd fifo .sqlite", "it is not a file"),
         ("architecture, .yaml", "@text .yaml !!bool x", "does not parse"),  # KeyError of PyYAML
         ("architecture, .yaml", "@text .yaml !!timestamp x", "does not parse"),  # AttributeError
         ("architecture, .yaml", "@text .yaml !!float ''", "does not parse"),  # IndexError
@@ -73,6 +77,27 @@ def test_commands(files, words, code, said):
     outcome = run_command(files, words.split())
     assert outcome.wrong is None, outcome.detail
     assert outcome.code == code and said in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("line", "codes"),
+    [
+        ("peel --counts 999999999999x2,1x2 --E-W 1 --E-H 5", (0,)),
+        ("peel --counts 9x2,2x3 --model seli --margins 1x2,2x3", (0,)),
+        ("peel --counts 9x2,2x3 --model deep-linear --lambda 1e-9 --depth 900", (0, 2)),
+        ("threshold --majority 5 --minority 5 --E-W 1 --E-H 1e-9", (0, 2)),
+        ("threshold --majority 2 --minority 5 --E-W 30 --E-H 30", (0, 1, 2)),
+        ("bounds --architecture @net.json --weights @net.npz --data @data.npz --only group-norm --margin 1e-300", (0,)),
+        ("norms --conv @kernel.npy --size 8x8 --padding 999999999", (2,)),
+        ("norms --conv @kernel1.npy --size 999999999999", (2,)),
+    ],
+)
+def test_hard_numbers_are_answered(files, line, codes):
+    outcome = run_command(files, [*line.split(), "--json"])
+    assert outcome.wrong is None, outcome.detail
+    assert outcome.code in codes, outcome.err
+    if line.startswith("peel") and outcome.code == 0:
+        assert json.loads(outcome.out)["gap"] >= -1e-12
 
 
 @pytest.mark.parametrize("model", ["threshold", "peel --lambda-W 0.01 --lambda-H 0.01"])
