@@ -133,7 +133,9 @@ def draw(comparison: Comparison) -> Any:
     )
     _label_seconds(cost.yaxis)
     _label_seconds(accuracy.xaxis)
-    cost.set_title("Cost against size", loc="left", fontsize=9)
+    several = len({(e.method, e.size) for e in comparison.entries}) < len(comparison.entries)
+    at = ", each at the least error it reached" if several else ""
+    cost.set_title(f"Cost against size{at}", loc="left", fontsize=9)
     accuracy.set_title("Accuracy against time (larger marker: larger size)", loc="left", fontsize=9)
     if len(comparison.sizes) <= 8:
         cost.set_xticks(comparison.sizes, [f"{size:g}" for size in comparison.sizes])
