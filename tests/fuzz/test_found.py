@@ -89,11 +89,12 @@ def test_commands(files, words, code, said):
         ("threshold --majority 2 --minority 5 --E-W 30 --E-H 30", (0, 1, 2)),
         ("bounds --architecture @net.json --weights @net.npz --data @data.npz --only group-norm --margin 1e-300", (0,)),
         ("norms --conv @kernel.npy --size 8x8 --padding 999999999", (2,)),
+        ("norms --conv @splice~0.653834~15~kernel.npy --size 5x5 --dilation 7", (0,)),  # a tap far below the others
         ("norms --conv @kernel1.npy --size 999999999999", (2,)),
     ],
 )
 def test_hard_numbers_are_answered(files, line, codes):
-    outcome = run_command(files, [*line.split(), "--json"])
+    outcome = run_command(files, [*(word.replace("~", " ") for word in line.split()), "--json"])
     assert outcome.wrong is None, outcome.detail
     assert outcome.code in codes, outcome.err
     if line.startswith("peel") and outcome.code == 0:

@@ -178,5 +178,6 @@ def _top_vector(B: np.ndarray, top: float) -> np.ndarray:
     u = np.random.default_rng(0).standard_normal(m).astype(B.dtype)
     for _ in range(3):
         u = cho_solve((factor, True), u)
+        u /= np.abs(u).max()  # of a tiny block u is so large that its squares overflow
         u /= np.linalg.norm(u)
     return u
