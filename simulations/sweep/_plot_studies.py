@@ -122,31 +122,48 @@ class Growth:
 
 
 def growth(table: Table, name: str) -> Growth:
-    r"""The law of one bound's complexity term C at the median margin, by least squares over trained networks.
+    r"""The law of one bound's complexity term C at the median margin, or of a column, by least squares.
 
     .. math:: \log_{10} C = a + \alpha \log_{10} n + \beta \log_{10} \mathrm{width} + \gamma\, \mathrm{depth}
 
     fitted for each seed alone, over the networks of ``trained_rows``. *measure*: exponents over these sizes and of
-    this training, no law of the bound; the median margin changes with the sizes too.
+    this training, no law of the bound; the median margin changes with the sizes too. Where a bound is its norms over
+    margin and sqrt(n), as ``row_norm`` is, the norms over the margin grow like n to the power alpha + 1/2.
+
+    Parameters
+    ----------
+    table : the rows of ``bounds-scaling``.
+    name : of a bound, or of a column of positive numbers such as ``median_margin``.
 
     Raises
     ------
-    InvalidInput : no such bound, or a seed with too few sizes to tell the three apart.
+    InvalidInput : no such bound or column, a number in it that is not positive, or a seed with too few sizes to tell
+        the three apart.
     """
     trained, found = trained_rows(table), []
+    logs = _logs(trained, name)
     seeds = np.unique(trained["seed"])
     for seed in seeds:
-        rows = trained.where(trained["seed"] == seed)
+        mine = trained["seed"] == seed
+        rows = trained.where(mine)
         design = np.column_stack([np.ones(len(rows)), *(_on_scale(v, rows[v]) for v in VARIABLES)])
         if np.linalg.matrix_rank(design) < 4:
             raise InvalidInput(f"seed {seed} has too few trained networks to tell n, width and depth apart.")
-        found.append(np.linalg.lstsq(design, rows[f"{name}_complexity_log10"], rcond=None)[0][1:])
+        found.append(np.linalg.lstsq(design, logs[mine], rcond=None)[0][1:])
     laws = np.array(found)
     spread = laws.std(axis=0, ddof=1) if len(laws) > 1 else np.full(3, np.nan)
     return Growth(
         name=name, networks=len(trained), **dict(zip(VARIABLES, laws.mean(axis=0).tolist(), strict=True)),
         **{f"{v}_spread": float(s) for v, s in zip(VARIABLES, spread, strict=True)},
     )  # fmt: skip
+
+
+def _logs(table: Table, name: str) -> np.ndarray:
+    if name not in table.columns:
+        return table[f"{name}_complexity_log10"]
+    if not (table[name] > 0).all():
+        raise InvalidInput(f"column {name!r} has numbers that are not positive, of which there is no power law.")
+    return np.log10(table[name])
 
 
 def trained_rows(table: Table) -> Table:
@@ -221,11 +238,11 @@ def main() -> None:
     from pathlib import Path
 
     from simulations._output import save_figure
-    from simulations.sweep._table_export import read_export
+    from simulations.sweep._table_export import stored_table
 
     docs = Path(__file__).parents[2] / "docs"
     for name, draw in (("threshold-map", threshold_map_figure), ("bounds-scaling", bounds_scaling_figure)):
-        save_figure(draw(read_export(docs / "studies" / f"{name}.parquet")), docs / "figures" / f"study_{name}.png")
+        save_figure(draw(stored_table(name)), docs / "figures" / f"study_{name}.png")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet")
 METADATA = b"deep-classifier-theory"
+STORED = (Path(__file__).parent / "records", Path(__file__).parents[2] / "docs" / "studies")  # installed, checkout
 
 
 def export(
@@ -78,6 +79,30 @@ def read_export(path: Path) -> Table:
         raise InvalidInput(f"cannot read {str(path)!r} as an exported table: {reason}.") from None
     columns = {name: as_column(found.column(name).to_pylist()) for name in found.column_names}
     return Table(columns=columns, parameters=tuple(about["parameters"]))
+
+
+def stored_table(name: str) -> Table:
+    """The table of a shipped study as it was computed once, with the columns that ``docs/studies/README.md`` lists.
+
+    Examples
+    --------
+    >>> len(stored_table("bounds-scaling"))
+    400
+
+    Raises
+    ------
+    InvalidInput : no shipped study has this name. PreconditionError : its table was not installed, or pyarrow is
+        missing.
+    """
+    from simulations.sweep.study import shipped_studies
+
+    known = shipped_studies()
+    if name not in known:
+        raise InvalidInput(f"no shipped study is called {str(name)[:60]!r}; there are {', '.join(known)}.")
+    path = next((folder / f"{name}.parquet" for folder in STORED if (folder / f"{name}.parquet").is_file()), None)
+    if path is None:
+        raise PreconditionError(f"the table of {name} is not here: `theory sweep {name}` computes its rows.")
+    return read_export(path)
 
 
 def _csv(table: Table, path: Path) -> None:

@@ -6,12 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simulations.sweep import (
+    Table,
+    _table_export,
+    bounds_scaling_figure,
+    growth,
+    read_export,
+    read_study,
+    shipped_studies,
+    stored_table,
+    threshold_map_figure,
+)
 from simulations.sweep._load import check_parameters, load_task
-from simulations.sweep._plot_studies import SHOWN, bounds_scaling_figure, growth, threshold_map_figure, trained_rows
-from simulations.sweep._table_export import METADATA, read_export
-from simulations.sweep.study import read_study, shipped_studies
-from simulations.sweep.table import Table
-from theory._errors import InvalidInput
+from simulations.sweep._plot_studies import SHOWN, trained_rows
+from simulations.sweep._table_export import METADATA
+from theory._errors import InvalidInput, PreconditionError
 from theory.peeled import collapse_threshold, vanishing_product
 
 pytest.importorskip("pyarrow")
@@ -20,12 +29,12 @@ FOLDER = Path(__file__).parents[2] / "docs" / "studies"
 
 @pytest.fixture(scope="module")
 def thresholds():
-    return read_export(FOLDER / "threshold-map.parquet")
+    return stored_table("threshold-map")
 
 
 @pytest.fixture(scope="module")
 def bounds():
-    return read_export(FOLDER / "bounds-scaling.parquet")
+    return stored_table("bounds-scaling")
 
 
 @pytest.mark.parametrize("name", ["threshold-map", "bounds-scaling"])
@@ -48,6 +57,17 @@ class TestShipped:
         assert varied
         wanted = {tuple(config[v] for v in varied) for config in study.configurations()}
         assert {row for row in zip(*(table[v].tolist() for v in varied), strict=True)} == wanted
+
+
+def test_where_stored_tables_are_found(tmp_path, monkeypatch):
+    with pytest.raises(InvalidInput, match="no shipped study is called 'other'; there are bounds-scaling, threshold-"):
+        stored_table("other")
+    installed = tmp_path / "records"
+    monkeypatch.setattr(_table_export, "STORED", (installed, tmp_path / "missing"))
+    with pytest.raises(PreconditionError, match="is not here: `theory sweep bounds-scaling` computes its rows"):
+        stored_table("bounds-scaling")
+    installed.symlink_to(FOLDER)
+    assert len(stored_table("bounds-scaling")) == 400
 
 
 class TestThresholdMap:
@@ -111,6 +131,14 @@ class TestGrowth:
         assert law.n == pytest.approx(np.mean(each)) and law.n_spread == pytest.approx(np.std(each, ddof=1))
         assert np.isnan(growth(table.where(table["seed"] == 0), "covering").n_spread)
 
+    def test_of_a_column(self):
+        table = made_up(-0.5, 0.25, 0.7)
+        columns = {**table.columns, "margin": 3 * table["n"] ** 0.3, "none": 0 * table["n"]}
+        law = growth(Table(columns=columns), "margin")
+        assert (law.n, law.width, law.depth) == pytest.approx((0.3, 0, 0), abs=1e-12)
+        with pytest.raises(InvalidInput, match="not positive"):
+            growth(Table(columns=columns), "none")
+
     def test_too_few_networks(self):
         table = made_up(-0.5, 0.25, 0.7)
         with pytest.raises(InvalidInput, match="too few"):
@@ -134,6 +162,13 @@ class TestBoundsScaling:
         assert count.n == pytest.approx(-0.5, abs=0.05) and count.depth < 0.2
         for law in laws.values():
             assert -0.45 < law.n < -0.15 and 0.6 < law.depth < 1.05
+
+    def test_norms_grow_faster_than_margins(self, bounds):
+        """Where a term is norms over margin and sqrt(n), the two exponents differ by a half."""
+        norms = bounds["row_norm_complexity_log10"] + np.log10(bounds["median_margin"]) + 0.5 * np.log10(bounds["n"])
+        table = Table(columns={**bounds.columns, "norms": 10**norms})
+        margin, product = growth(bounds, "median_margin").n, growth(table, "norms").n
+        assert product - margin == pytest.approx(growth(bounds, "row_norm").n + 0.5) and product > margin + 0.15 > 0.4
 
     def test_most_networks_are_trained(self, bounds):
         assert len(trained_rows(bounds)) > 0.9 * len(bounds)
