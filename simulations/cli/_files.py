@@ -27,7 +27,7 @@ def reading(path: Path) -> Iterator[None]:
         raise InvalidInput(f"no file {short(path)}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # NumPy's, beside the one sentence
+            warnings.simplefilter("ignore")  # NumPy's and Python's, beside the one sentence
             yield
     except TheoryError:
         raise

@@ -119,6 +119,11 @@ def test_long_words_and_control_characters_of_the_user_stay_one_line(files):
         assert outcome.wrong is None and outcome.code == 2, outcome.err
 
 
+def test_warnings_of_a_damaged_header_do_not_stand_beside_the_sentence(files):
+    outcome = run_command(files, ["norms", "--size", "5x5", "--conv", "@header {'descr': 1or 2}"])
+    assert outcome.wrong is None and outcome.code == 2, outcome.detail
+
+
 def test_no_features_of_a_huge_dimension_take_no_memory(files):
     header = "{'descr': '<f8', 'fortran_order': False, 'shape': (0, 1000000000000), }"
     outcome = run_command(files, ["collapse-metrics", "--features", f"@header {header}", "--labels", "@y.npy"])
