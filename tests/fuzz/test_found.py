@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -120,8 +121,10 @@ def test_long_words_and_control_characters_of_the_user_stay_one_line(files):
 
 
 def test_warnings_of_a_damaged_header_do_not_stand_beside_the_sentence(files):
-    outcome = run_command(files, ["norms", "--size", "5x5", "--conv", "@header {'descr': 1or 2}"])
-    assert outcome.wrong is None and outcome.code == 2, outcome.detail
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        outcome = run_command(files, ["norms", "--size", "5x5", "--conv", "@header {'descr': 1or 2}"])
+    assert outcome.wrong is None and outcome.code == 2 and not seen, outcome.detail
 
 
 def test_no_features_of_a_huge_dimension_take_no_memory(files):
