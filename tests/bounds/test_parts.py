@@ -22,9 +22,15 @@ from theory.bounds._growth import first_layer_log
 from theory.bounds._homogenised import dense
 from theory.bounds._hypotheses import layered, no_reference
 from theory.bounds._layered import hand_on, map_frobenius, map_spectral, plain_spectral, pools_last
+from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._symbolic import SymbolicBound, n
-from theory.bounds.convolutional import has_convolution
+from theory.bounds.convolutional import groups_of, has_convolution
+from theory.bounds.covering import CoveringBound, _reference_bias
+from theory.bounds.frobenius import last_rows
+from theory.bounds.growth_function import stages
+from theory.bounds.operator_frobenius import _step
+from theory.bounds.pac_bayes_kl import PacBayesKL
 from theory.norms import toeplitz_matrix
 
 RELU = Activation("relu")
@@ -158,6 +164,53 @@ def test_reasons_say_what_is_the_case():
     assert dense(chain).reason == "all are" and "kernel" in dense(kernel).reason
     assert no_reference(chain).reason == "none is given"
     assert no_reference(problem([Linear(3)], 3, reference=True)).reason == "the given reference is not used"
+    for reference, said in ((False, "it is zero"), (True, "the given reference, taken at your word")):
+        reasons = [a.reason for a in PacBayesKL().hypotheses(problem([Linear(3)], 3, reference=reference))]
+        assert said in reasons
     assert has_convolution(kernel).reason == "there is one" and "dense" in has_convolution(chain).reason
     late = problem([Conv(2, 3), AvgPool(2), RELU, Flatten(), Linear(3)], (1, 6, 6))
     assert pools_last(kernel).reason == "they are" and "follows a pool" in pools_last(late).reason
+
+
+def test_covering_agrees_with_its_formula_where_the_logarithm_counts():
+    p = problem([Linear(4), RELU, Linear(3)], 5, n=60)
+    report = CoveringBound().report(p, 0.1, 1e5)  # a margin far above the norms
+    assert report.terms["complexity"] < 0.5
+    assert float(CoveringBound().symbolic_form(p).evaluate(report.quantities)) == pytest.approx(report.value, rel=1e-12)
+
+
+def test_biases_of_a_reference_are_measured():
+    p = problem([Linear(4), RELU, Linear(3)], 5, reference=True)
+    net = scored(p)
+    assert _reference_bias(net, net.layers[0]) == pytest.approx(np.linalg.norm(p.reference["linear1.bias"]), rel=1e-12)
+    bare = scored(problem([Linear(4), RELU, Linear(3)], 5))
+    assert _reference_bias(bare, bare.layers[0]) == 0
+
+
+def test_rows_are_counted_from_the_best_common_row():
+    p = problem([Linear(3, bias=False)], 2)
+    for W in (
+        np.array([[100.0, 1.0], [100.0, 2.0], [100.0, -7.0]]),
+        np.eye(3, 2),
+        np.array([[1.0, 0], [1, 0], [50, 0]]),
+    ):
+        p.chain.layers[-1].weight[:] = W
+        ways = [np.linalg.norm(W - c, axis=1).sum() for c in (0, W.mean(axis=0), np.median(W, axis=0))]
+        assert last_rows(p) == pytest.approx(min(ways), rel=1e-12)
+
+
+def test_a_layer_of_one_weight_is_a_layer():
+    net = Architecture.sequential([Linear(1, bias=False), RELU, Linear(2)], input_shape=1)
+    assert [stage.degree for stage in stages(Network.placeholder(net))] == [1, 2]
+
+
+def test_groups_of_channels_that_rows_read():
+    layers = problem([Scale(), RELU, Conv(4, 3, groups=2), RELU, Flatten(), Linear(3)], (2, 9)).chain.layers
+    assert [groups_of(layer) for layer in layers] == [2, 2, 1]
+
+
+def test_grid_of_operator_norms():
+    assert _step(0.0, 0.0, 5) == 0
+    for i in range(5):
+        assert _step(1.2**-i * (1 - 1e-9), 1.0, 5) == i and _step(1.2**-i * (1 + 1e-9), 1.0, 5) == max(0, i - 1)
+    assert _step(1e-9, 1.0, 5) == 4

@@ -23,7 +23,7 @@ from tests.mutants.reach import Reach, profile
 from tests.mutants.targets import ROOT, path_of
 
 BUDGET = 6.0  # seconds of tests for one mutant
-AGAIN = 60.0  # the same when survivors are judged anew
+AGAIN = 20.0  # the same when survivors are judged anew
 FIRST = 1.0  # seconds of tests before the rest are collected
 QUICK = [word for name in ("cacheprovider", "xdist", "unraisableexception") for word in ("-p", f"no:{name}")]
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
