@@ -138,9 +138,7 @@ class ResultsStore:
                     if name not in there:
                         self._db.execute(f"ALTER TABLE records ADD COLUMN {name} {kind}")
         except (sqlite3.Error, ValueError) as error:  # a path can hold what no file name may
-            raise InvalidInput(
-                f"{self.path!r} cannot be used as a results store: {' '.join(str(error).split())}."
-            ) from None
+            raise InvalidInput(f"{self.path!r} cannot be used as a results store: {_said(error)}.") from None
 
     def once(self, config: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The record of a configuration: the stored one, or ``compute()``, stored before it is returned.
@@ -278,7 +276,7 @@ class ResultsStore:
             try:
                 return self._db.execute(query, values).fetchall()
             except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged page is found when it is read
-                raise InvalidInput(f"{self.path!r} cannot be read: {' '.join(str(error).split())}.") from None
+                raise InvalidInput(f"{self.path!r} cannot be read: {_said(error)}.") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -315,6 +313,11 @@ def _stored(row: tuple[Any, ...]) -> StoredRow:
     known |= {"config": _parsed(known["config"]), "record": _parsed(known["record"]),
               "versions": {} if versions is None else _parsed(versions)}  # fmt: skip
     return StoredRow(**known)
+
+
+def _said(error: Exception) -> str:
+    """Of a damaged file SQLite repeats whatever bytes it finds."""
+    return "".join(c if c.isprintable() else " " for c in str(error))[:300]
 
 
 def _parsed(text: Any) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def files(tmp_path_factory):
         ("store, .sqlite", "@drop 0.660383 8 old.sqlite", "cannot be"),  # DatabaseError when it is read
         ("store, .sqlite", "@row 0.5 record x old.sqlite", "not JSON"),
         ("store, .sqlite", "@row 0.5 config null old.sqlite", "not JSON"),
+        ("store, .sqlite", "@flip 0.174564 6f results.sqlite", "cannot be"),  # a line break in SQLite's words
         ("store, .sqlite", "@odd fifo .sqlite", "it is not a file"),
         ("architecture, .yaml", "@text .yaml !!bool x", "does not parse"),  # KeyError of PyYAML
         ("architecture, .yaml", "@text .yaml !!timestamp x", "does not parse"),  # AttributeError
