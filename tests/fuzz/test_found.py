@@ -47,7 +47,6 @@ def files(tmp_path_factory):
         ("store, .sqlite", "@drop 0.660383 8 old.sqlite", "cannot be"),  # DatabaseError when it is read
         ("store, .sqlite", "@row 0.5 record x old.sqlite", "not JSON"),
         ("store, .sqlite", "@row 0.5 config null old.sqlite", "not JSON"),
-        ("store, .sqlite", "@flip 0.174564 6f results.sqlite", "cannot be"),  # a line break in SQLite's words
         ("store, .sqlite", "@odd fifo .sqlite", "it is not a file"),
         ("architecture, .yaml", "@text .yaml !!bool x", "does not parse"),  # KeyError of PyYAML
         ("architecture, .yaml", "@text .yaml !!timestamp x", "does not parse"),  # AttributeError
@@ -126,6 +125,12 @@ def test_warnings_of_a_damaged_header_do_not_stand_beside_the_sentence(files):
         warnings.simplefilter("always")
         outcome = run_command(files, ["norms", "--size", "5x5", "--conv", "@header {'descr': 1or 2}"])
     assert outcome.wrong is None and outcome.code == 2 and not seen, outcome.detail
+
+
+def test_what_sqlite_repeats_of_a_damaged_file_is_one_line():
+    from simulations.store import _said
+
+    assert _said(ValueError("malformed (shar\n\x00d)")) == "malformed (shar  d)"
 
 
 def test_no_features_of_a_huge_dimension_take_no_memory(files):
