@@ -12,6 +12,7 @@ from theory.architecture import (
     Conv,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     Linear,
     Scale,
 )  # fmt: skip
@@ -21,6 +22,7 @@ from theory.bounds._frame import round_up
 from theory.bounds._growth import first_layer_log
 from theory.bounds._homogenised import dense
 from theory.bounds._hypotheses import layered, no_reference
+from theory.bounds._kl import kl_inverse
 from theory.bounds._layered import hand_on, map_frobenius, map_spectral, plain_spectral, pools_last
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
@@ -31,6 +33,12 @@ from theory.bounds.frobenius import last_rows
 from theory.bounds.growth_function import stages
 from theory.bounds.operator_frobenius import _step
 from theory.bounds.pac_bayes_kl import PacBayesKL
+from theory.bounds.pac_bayes_spectral import PacBayesSpectral, divergence, sized
+from theory.bounds.parameter_net import _near_kl_inverse
+from theory.bounds.path_norm import PathNormPublished, levels
+from theory.bounds.published import GolowichFrobenius, GolowichRows
+from theory.bounds.published._maps import matrix_hypotheses, sides
+from theory.bounds.published.galanti import degrees
 from theory.norms import toeplitz_matrix
 
 RELU = Activation("relu")
@@ -164,6 +172,8 @@ def test_reasons_say_what_is_the_case():
     assert dense(chain).reason == "all are" and "kernel" in dense(kernel).reason
     assert no_reference(chain).reason == "none is given"
     assert no_reference(problem([Linear(3)], 3, reference=True)).reason == "the given reference is not used"
+    pooled = problem([Linear(4), Activation("leaky_relu"), Linear(3)], 3)
+    assert "leaky_relu is not" in [a.reason for a in PathNormPublished().hypotheses(pooled)]
     for reference, said in ((False, "it is zero"), (True, "the given reference, taken at your word")):
         reasons = [a.reason for a in PacBayesKL().hypotheses(problem([Linear(3)], 3, reference=reference))]
         assert said in reasons
@@ -214,3 +224,58 @@ def test_grid_of_operator_norms():
     for i in range(5):
         assert _step(1.2**-i * (1 - 1e-9), 1.0, 5) == i and _step(1.2**-i * (1 + 1e-9), 1.0, 5) == max(0, i - 1)
     assert _step(1e-9, 1.0, 5) == 4
+
+
+def test_norms_that_gaussian_matrices_seldom_exceed():
+    assert sized([(4, 9)]) == [5 + math.sqrt(2 * math.log(2))]
+    assert sized([(4, 9), (1, 16)])[1] == 5 + math.sqrt(2 * math.log(4))
+    assert divergence(500.0, [1.0], [1.0], 3.0, scalar=True) == math.inf  # its denominator underflows
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_ball_of_the_inputs_holds_the_constant_of_the_biases(bias):
+    p = problem([Linear(4, bias=bias), RELU, Linear(3, bias=bias)], 5)
+    bound = PacBayesSpectral(radius=10.0)
+    report = bound.report(p, 0.1, 3.0)
+    assert report.quantities["B"] == (math.sqrt(101) if bias else 10.0)
+    p = problem([Linear(4, bias=bias), RELU, Linear(3, bias=bias)], 5)
+    p.y = p.outputs.argmax(axis=1)
+    p.n = 10**7  # so that the divergence decides and not the clip at 1
+    found = bound.compute(p, 0.1, float(p.margins.values[2]))
+    assert 1e-6 < found.terms["complexity"] < 0.99
+    value = float(bound.symbolic_form(p).evaluate(found.quantities))
+    assert value == pytest.approx(sum(found.terms.values()), rel=1e-9)
+
+
+def test_the_quick_kl_inverse_is_the_careful_one():
+    for q, c in ((0.0, 0.1), (0.3, 0.02), (0.7, 0.5), (0.99, 1e-4), (1.0, 0.1)):
+        assert _near_kl_inverse(q, c) == pytest.approx(float(kl_inverse(q, c)), abs=3e-9)
+
+
+def test_a_maximum_over_one_pixel_is_no_step():
+    for size, factors in (((2, 1, 1), ()), ((2, 1, 3), (6,))):
+        net = Architecture.sequential([Conv(3, 1), GlobalMaxPool(), Linear(2)], input_shape=size)
+        assert levels(Network.placeholder(net).graph).factors == factors
+
+
+def test_printed_bounds_take_the_ramp_where_they_say_so():
+    p = problem([Linear(4, bias=False), RELU, Linear(3, bias=False)], 5, n=30)
+    form = GolowichFrobenius()
+    found = form.compute(p, 0.1, 2.0)
+    assert p.margins.ramp(2.0) < p.margins.share(2.0)
+    assert found.terms["empirical"] == p.margins.ramp(2.0)
+    assert form.symbolic_form(p).meaning["R"] == "mean ramp loss"
+
+
+def test_sides_and_hypotheses_of_printed_bounds():
+    dense_net, kernel = (
+        problem(*CHAINS["one bias"]),
+        problem([Conv(2, 3, stride=2), RELU, Flatten(), Linear(3)], (1, 9)),
+    )
+    assert sides(dense_net) == [(1, 1, 3), (1, 1, 4), (1, 1, 5)]
+    assert sides(kernel) == [(9, 2, 1), (1, 1, 8)]
+    assert "no biases" in [a.name for a in matrix_hypotheses(kernel) if not a.holds]
+    assert all(a.holds for a in matrix_hypotheses(dense_net))
+    assert degrees(dense_net) == [1, 1, 1]
+    X = np.column_stack([dense_net.X, np.ones(dense_net.n)])
+    assert GolowichRows().norms(dense_net)["column_rms"] == pytest.approx(np.sqrt((X**2).mean(axis=0).max()), rel=1e-14)
