@@ -23,7 +23,7 @@ from theory.bounds._growth import first_layer_log
 from theory.bounds._homogenised import dense
 from theory.bounds._hypotheses import layered, no_reference
 from theory.bounds._kl import kl_inverse
-from theory.bounds._layered import hand_on, map_frobenius, map_spectral, plain_spectral, pools_last
+from theory.bounds._layered import cosh_factor, hand_on, map_frobenius, map_spectral, plain_spectral, pools_last
 from theory.bounds._network import Network
 from theory.bounds._problem import Problem
 from theory.bounds._symbolic import SymbolicBound, n
@@ -39,6 +39,7 @@ from theory.bounds.path_norm import PathNormPublished, levels
 from theory.bounds.published import GolowichFrobenius, GolowichRows
 from theory.bounds.published._maps import matrix_hypotheses, sides
 from theory.bounds.published.galanti import degrees
+from theory.bounds.row_norm import RowNorm, coordinate_root_mean_square, row_norm_rademacher
 from theory.norms import toeplitz_matrix
 
 RELU = Activation("relu")
@@ -279,3 +280,14 @@ def test_sides_and_hypotheses_of_printed_bounds():
     assert degrees(dense_net) == [1, 1, 1]
     X = np.column_stack([dense_net.X, np.ones(dense_net.n)])
     assert GolowichRows().norms(dense_net)["column_rms"] == pytest.approx(np.sqrt((X**2).mean(axis=0).max()), rel=1e-14)
+
+
+def test_row_norms_by_definition():
+    theta = cosh_factor(2 * math.log(2) + math.log(5 * 3))
+    found = row_norm_rademacher([2.0, 3.0, 4.0], 9.0, 5, 10, K=3)
+    assert found == pytest.approx(24 * 3 * theta / 10, rel=1e-14)
+    p = problem([Linear(4, bias=False), RELU, Linear(3, bias=False)], 5)
+    wanted = np.sqrt((p.X**2).mean(axis=0).max())
+    assert coordinate_root_mean_square(p) == pytest.approx(wanted, rel=1e-12)
+    late = problem([Conv(2, 3), AvgPool(2), RELU, Flatten(), Linear(3)], (1, 6, 6))
+    assert all(a.holds for a in RowNorm().hypotheses(late))  # rows of a pool sum to at most 1 wherever it stands
