@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 THEORY = sorted((ROOT / "theory").rglob("*.py"))
 SOURCES = THEORY + sorted((ROOT / "simulations").rglob("*.py"))
-KEY = re.compile(r"\b[a-z]{3,}(?:19|20)\d\d[a-z]+\b")
+KEY = re.compile(r"\b[a-z]{2,}(?:19|20)\d\d[a-z]+\b")
 
 
 def cited(path: Path) -> set[str]:
@@ -27,6 +27,7 @@ def test_every_cited_key_exists():
 
 def test_the_pattern_finds_a_citation():
     assert KEY.findall("derived; fang2021layerpeeled states it") == ["fang2021layerpeeled"]
+    assert all(KEY.fullmatch(key) for key in re.findall(r"^@\w+\{([^,]+),", (ROOT / "refs.bib").read_text(), re.M))
 
 
 def imported(path: Path) -> set[str]:
