@@ -8,6 +8,9 @@ from theory.norms import (
     bi_lipschitz,
     conv_spectral_norm,
     filter_norm_2_1,
+    frobenius_norm,
+    norm_1_inf,
+    norm_2_1,
     self_correlation_norm,
     size_free_norm,
     tap_norms,
@@ -31,6 +34,8 @@ def test_brackets_of_the_smallest_numbers_are_rounded_outwards(method, mode):
 def test_lengths_of_the_smallest_numbers_are_rounded_up():
     K = [[[LEAST], [3 * LEAST]]]
     assert tap_norms(K)[0, 0] >= 4 * LEAST and filter_norm_2_1(K) >= 4 * LEAST
+    assert frobenius_norm([[LEAST, 3 * LEAST]]) >= 4 * LEAST and norm_2_1([[LEAST, 3 * LEAST]]) >= 4 * LEAST
+    assert norm_1_inf([[LEAST, 2 * LEAST]]) >= 3 * LEAST
 
 
 @pytest.mark.parametrize("bound", [size_free_norm, unfolding_norm, self_correlation_norm])
