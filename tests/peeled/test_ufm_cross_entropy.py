@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory import InvalidInput, PreconditionError
-from theory.peeled import LayerPeeledModel, UnconstrainedFeaturesModel, regularization_path, solve
+from theory import InvalidInput, NotConverged, PreconditionError
+from theory.peeled import LayerPeeledModel, UnconstrainedFeaturesModel, penalised_loss, regularization_path, solve
 from theory.peeled._penalised import PenalisedProgram
+from theory.peeled._ufm_cross_entropy import PenalisedSearch
 
 
 def cvxpy_value(n, lam, lam_b=None, weights=None, smoothing=0.0):
@@ -133,6 +134,34 @@ def test_path_equals_single_solves_and_brackets_the_thresholds():
         for g in range(3):
             assert (path.phase[i, g] == "separated") == (lam < path.merge_threshold[g])
     assert path.merge_threshold == pytest.approx(np.sqrt([200, 40, 9]) / 538, rel=1e-12)
+
+
+def test_the_gap_of_a_path_bounds_what_a_better_point_saves(monkeypatch):
+    lams = np.geomspace(1e-3, 1e-2, 4)
+    even = regularization_path(UnconstrainedFeaturesModel(counts=[30] * 6, lam_W=1, lam_H=1), lam_Z=lams)
+    exact = [penalised_loss(6, 30, lam_Z=lam) for lam in lams]
+    assert (np.abs(even.objective - exact) <= even.gap).all() and (even.gap < 1e-11 * even.objective).all()
+
+    model = UnconstrainedFeaturesModel(counts=[200] * 2 + [40] * 3 + [9] * 2, lam_W=2, lam_H=1)
+    best, optimum = regularization_path(model, lam_Z=lams), PenalisedSearch.optimum
+
+    def longer_by(off):
+        def longer(self, lam):
+            e, left, s, right = optimum(self, lam)
+            return e * (1 + off), left, s * (1 + off), right
+
+        monkeypatch.setattr(PenalisedSearch, "optimum", longer)
+
+    longer_by(1e-10)
+    near = regularization_path(model, lam_Z=lams)  # logits too long by 1e-10 cost 1e-20: the gap is of first order
+    assert (near.gap > 100 * best.gap).all() and (near.objective - best.objective <= near.gap).all()
+    for off in (1e-3, 0.1):
+        longer_by(off)
+        for lam, least in zip(lams, best.objective, strict=True):
+            certificate = PenalisedSearch(model).certified(lam)[1]
+            assert 1e-9 < certificate.upper - least <= certificate.gap
+        with pytest.raises(NotConverged, match="relative gap"):
+            regularization_path(model, lam_Z=lams)
 
 
 def test_smoothing_lowers_the_thresholds():
