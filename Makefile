@@ -53,7 +53,7 @@ mutants: $(VENV)/.mutants
 	$(BIN)/python -m tests.mutants
 
 fuzz: $(VENV)/.test
-	$(BIN)/python -m tests.fuzz --inputs 100000
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs 100000 --jobs 2
 
 # A wheel and an sdist, each installed into an empty environment and used.
 dist: $(VENV)/.base
