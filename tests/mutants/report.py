@@ -35,14 +35,15 @@ either arm of a ternary; to these come the opposite inequality, a neighbouring f
 are docstrings, strings, messages, annotations, decorators, `__repr__`, `summary`, `to_json` and the argument of
 `gamma` (how many roundings a bound allows for).
 
-The {total} possible changes are sampled: {per_function} of each function, the first of a shuffle seeded by {seed} and
-the function's name. A change is judged by the tests of its room (for twins also those of `tests/symbolic`) that reach
-the line, the nearest and quickest first, as many as take {budget:g} seconds unchanged, for survivors once more as many
-as take {again:g}; hypothesis draws {examples} examples. The whole suite does more: a survivor here may still fall
-there.
+The {total} possible changes are sampled: {per_function} of each function (and of the statements outside functions of
+each module), the first of a shuffle seeded by {seed} and the function's name. A change is judged by the tests of its
+room (for twins also those of `tests/symbolic`) that reach the line, the nearest and quickest first, as many as take
+{budget:g} seconds unchanged, for survivors once more as many as take {again:g}; hypothesis draws {examples} examples.
+The whole suite does more: a survivor here may still fall there.
 
-`make mutants` runs it, goes on where it was stopped, and rewrites this page; `python -m tests.mutants --only
-theory.norms` judges one room or module, `--per-function 3` draws more, `--again` judges the unexplained survivors anew.
+`make mutants` runs it (about an hour of one core), goes on where it was stopped, and rewrites this page;
+`python -m tests.mutants --only theory.norms` judges one room or module, `--per-function 3` draws more, `--again` judges
+the unexplained survivors anew, with tests written since.
 """
 
 
