@@ -36,7 +36,7 @@ class HoldOut:
     Attributes
     ----------
     errors, n : mistakes (ties count) among n test samples.
-    upper : with probability 1 - delta over the test sample, the error is at most this (*proved*, Clopper and Pearson).
+    upper : with probability 1 - delta over the test sample, the error is at most this (*proved*: clopper1934use).
     """
 
     errors: int

@@ -16,7 +16,9 @@ the budget gives :math:`a = (T - r)/(K_A - 1)`, and dividing the first condition
     h(x) = (K_A - 1)\Bigl[\sqrt{K/K_B}\; r \cos\theta
            - K_A \log\Bigl(\tfrac{K_B}{K_A}\bigl(\sqrt{K/K_B}/\cos\theta - 1\bigr)\Bigr)\Bigr] - (T - r) = 0.
 
-r and cos(theta) rise with x, so h does; h(0) = -T < 0 and h > 0 where r = T: there is one root. *derived*.
+r and cos(theta) rise with x, so h does; h(0) = -T < 0 and h >= 0 where r = T: there is one root. At R = 1 the
+minority's mass exceeds the multiplier, for R -> inf it vanishes and the multiplier does not: with one equality in
+between, the merged point is optimal exactly from R0 on. *derived*.
 """
 
 from __future__ import annotations

@@ -113,11 +113,11 @@ def sgd_fluctuation(
     r"""Stationary fluctuation of SGD near a minimum of ``(1/N) sum ||f_n - y_n||^2 + lam ||theta||^2``.
 
     ``H`` is the Hessian there, ``C = (1/N) sum (g_n - g)(g_n - g)^T`` the covariance of per-sample gradients; the
-    noise of an update is ``C / B``, without replacement ``C (N - B) / (B (N - 1))`` (*proved*: sampling theory), and
-    its stationary covariance that of ``stationary_covariance``. Linear response: it takes H and C at the
-    minimum, so it is exact only for a quadratic objective whose gradients differ between samples by constants, and
-    good to relative order ``step``. At lam = 0 interpolation makes C = 0: no noise. Full batch without replacement:
-    none either.
+    noise of an update is ``C / B``, without replacement ``C (N - B) / (B (N - 1))`` (sampling from a finite
+    population), and its stationary covariance that of ``stationary_covariance``: *derived*. Linear
+    response: it takes H and C at the minimum, so it is exact only for a quadratic objective whose gradients differ
+    between samples by constants, and good to relative order ``step``. At lam = 0 interpolation makes C = 0: no noise.
+    Full batch without replacement: none either.
 
     When not to trust: ``replacement=False`` draws each batch afresh; epochs of a shuffled order have successive
     batches that compensate each other, and fluctuate less than this says. Large steps; a minimum with flat

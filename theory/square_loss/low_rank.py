@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankCertificate:
-    r"""How near ``W_T / ||W_T||_F`` is to matrices of rank ``n B R``, for several n; *proved* by the identity.
+    r"""How near ``W_T / ||W_T||_F`` is to matrices of rank ``n B R``, for several n; *derived* by unrolling.
 
     Attributes
     ----------
