@@ -56,7 +56,7 @@ def results(
         if export is not None:
             typer.echo(_export(table, store, study, query, export, out, json))
         elif plot is not None:
-            typer.echo(_plot(table, plot, x, y, color, log, json))
+            typer.echo(_plot(table, store, plot, x, y, color, log, json))
         else:
             typer.echo(json_text(table.rows()) if json else table.summary(most=10**9))
         return
@@ -78,6 +78,13 @@ def _belongs(option: str, value: object, others: dict[str, object]) -> None:
             raise InvalidInput(f"{name} goes with {option}.")
 
 
+def _spare(store: Path, out: Path, option: str) -> None:
+    from theory._errors import InvalidInput
+
+    if os.path.realpath(out) == os.path.realpath(store):
+        raise InvalidInput(f"{option} would replace the store: give another file.")
+
+
 def _export(
     table: Table, store: Path, study: str | None, query: str | None, form: str, out: Path | None, json: bool
 ) -> str:
@@ -88,15 +95,14 @@ def _export(
 
     if out is None:
         raise InvalidInput("--export needs --out, the file to write.")
-    if os.path.realpath(out) == os.path.realpath(store):
-        raise InvalidInput("--out would replace the store: give another file.")
+    _spare(store, out, "--out")
     export(table, out, form, [one for one in contents(store) if study is None or one.study == study], query)
     said = {"file": str(out), "rows": len(table), "columns": list(table.names)}
     return json_text(said) if json else f"wrote {len(table)} rows of {len(table.names)} columns to {out}"
 
 
 def _plot(
-    table: Table, path: Path, x: str | None, y: str | None, color: str | None, log: str | None, json: bool
+    table: Table, store: Path, path: Path, x: str | None, y: str | None, color: str | None, log: str | None, json: bool
 ) -> str:
     from simulations._output import json_text
     from simulations.sweep._plot import plot_table
@@ -107,6 +113,7 @@ def _plot(
         raise InvalidInput("--plot needs --x and --y, the columns to draw.")
     if path.suffix not in FIGURES:
         raise InvalidInput(f"--plot must name a {', '.join(FIGURES)} file, but names {str(path)!r}.")
+    _spare(store, path, "--plot")
     axes = [] if log is None else [name.strip() for name in log.split(",")]
     figure = plot_table(table, x, y, color, log=axes)
     write_whole(path, lambda partial: figure.savefig(partial, format=path.suffix[1:], dpi=160))

@@ -6,6 +6,7 @@ logarithm, so that a configuration keeps its key.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ def axis(name: str, spec: Any) -> tuple[Any, ...]:
     """
     if isinstance(spec, Mapping):
         values = _spaced(name, spec)
-        if len(set(values)) < len(values):
+        if any(low >= high for low, high in itertools.pairwise(values)):
             raise InvalidInput(f"the axis {name!r} has more values than twelve digits can tell apart.")
         return values
     spec = spec.tolist() if hasattr(spec, "tolist") else spec

@@ -1,8 +1,13 @@
-"""The batches of a sweep: sized by what the last ones cost, without what the store has by then."""
+"""The batches of a sweep: sized by what the last ones cost, without what the store has by then.
+
+Configurations are drawn in random order, each sweep in its own: two sweeps of one study at once would else go in step
+and compute nearly everything twice. The time left is better known, too, where the cost varies along the axes.
+"""
 
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -13,7 +18,8 @@ from simulations.sweep._work import Returned
 from simulations.sweep.study import Study
 
 SECONDS = 0.5  # wanted per batch
-MOST = 10_000  # configurations of a batch
+MOST = 4096  # configurations of a batch
+MIXED = 8 * MOST  # configurations that are in memory, in random order
 GROWTH = 8  # between a batch and the next, at most: the first ones measure little else than the start of a worker
 Config: TypeAlias = tuple[str, dict[str, Any]]  # with its key in the store
 
@@ -26,7 +32,9 @@ class Batches(Iterator[tuple[int, list[Config]]]):
 
     def __init__(self, study: Study, store: ResultsStore, *, retry: bool, workers: int) -> None:
         self._study, self._store, self._retry, self._workers = study, store, retry, workers
-        self._configs = ((key_of(study, config), config) for config in study.configurations())
+        self._configs = study.configurations()
+        self._mixed: list[dict[str, Any]] = []
+        self._order = random.Random()  # records do not depend on it
         self._again: deque[Config] = deque()
         self._numbers = itertools.count()
         self._lock = threading.RLock()
@@ -79,9 +87,7 @@ class Batches(Iterator[tuple[int, list[Config]]]):
         while len(batch) < wanted:
             missing = wanted - len(batch)
             drawn = [self._again.popleft() for _ in range(min(missing, len(self._again)))]
-            fresh = list(itertools.islice(self._configs, missing - len(drawn)))
-            self._taken += len(fresh)
-            drawn += fresh
+            drawn += [(key_of(self._study, config), config) for config in self._fresh(missing - len(drawn))]
             if not drawn:
                 break
             there = self._store.statuses([key for key, _ in drawn], study=self._study.name)
@@ -95,6 +101,15 @@ class Batches(Iterator[tuple[int, list[Config]]]):
                 else:
                     batch[key] = config
         return list(batch.items())
+
+    def _fresh(self, most: int) -> list[dict[str, Any]]:
+        if not self._mixed:
+            self._mixed = list(itertools.islice(self._configs, MIXED))
+            self._order.shuffle(self._mixed)
+        fresh = self._mixed[-most:] if most else []
+        del self._mixed[len(self._mixed) - len(fresh) :]
+        self._taken += len(fresh)
+        return fresh
 
 
 def key_of(study: Study, config: dict[str, Any]) -> str:

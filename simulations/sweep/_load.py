@@ -33,8 +33,8 @@ def load_task(name: str) -> Task:
             known = ", ".join(TASKS)
             raise InvalidInput(f"no task is called {name!r}; there are {known}, or your own 'module:function'.")
         return TASKS[name]
-    here = os.getcwd()
-    if here not in sys.path:
+    here = current_folder()
+    if here is not None and here not in sys.path:
         sys.path.insert(0, here)
     try:
         compute = getattr(importlib.import_module(module), function)
@@ -70,7 +70,19 @@ def check_parameters(task: Task, study: Study) -> None:
         raise InvalidInput(f"task {task.name!r} needs {wanted}, which study {study.name!r} does not give.")
 
 
+def current_folder() -> str | None:
+    """None where it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
 def error_text(error: BaseException) -> str:
     """Class and message on one line, at most 500 characters."""
-    message = " ".join(str(error).split()).rstrip(".")
+    try:
+        message = " ".join(str(error).split()).rstrip(".")
+    except Exception:  # a class of the user's own may fail at this
+        message = ""
+    message = message.encode("utf-8", "backslashreplace").decode()  # SQLite takes no half characters
     return f"{type(error).__name__}: {message}"[:500] if message else type(error).__name__

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulations.sweep.table import printable
 from theory._errors import InvalidInput
 from theory.plots._style import GROUPS, SHADE, SMALL, finish, group_style
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CMAP = "cividis"  # its luminance rises throughout, so that it reads in grey
 MOST_GROUPS = len(GROUPS)
+FARTHEST = 1e300  # on a linear axis: the distance of two numbers, and a margin, must not overflow
 
 
 def plot_table(
@@ -37,7 +39,8 @@ def plot_table(
 
     Raises
     ------
-    InvalidInput : an unknown column or axis, x or y that are not numbers, nothing to draw.
+    InvalidInput : an unknown column or axis, x or y that are not numbers, numbers beyond 1e300 on an axis that is not
+        logarithmic, nothing to draw.
     """
     for name in log:
         if name not in ("x", "y", "color"):
@@ -58,7 +61,8 @@ def plot_table(
         _map(ax, grid, _numbers(table, color, "color" in log), color, "color" in log)
     else:
         _grouped(ax, table, xs, ys, color, "color" in log)
-    finish(ax, title=f"{y} against {x}" if grid is None else str(color), xlabel=x, ylabel=y)
+    said = _words(f"{y} against {x}" if grid is None else str(color))
+    finish(ax, title=said, xlabel=_words(x), ylabel=_words(y))
     return figure
 
 
@@ -72,6 +76,11 @@ def new_figure(figure: Figure | None, width: float, height: float) -> Figure:
     return figure
 
 
+def _words(text: str) -> str:
+    """Text as it is: a dollar would begin a formula."""
+    return printable(text).replace("$", r"\$")
+
+
 def _numbers(table: Table, name: str, log: bool) -> np.ndarray:
     """A column as floats, NaN where it cannot be drawn."""
     column = table[name]
@@ -81,6 +90,8 @@ def _numbers(table: Table, name: str, log: bool) -> np.ndarray:
     values = column.astype(np.float64)
     if log:
         values = np.where(values > 0, values, np.nan)
+    elif (np.abs(values[np.isfinite(values)]) > FARTHEST).any():
+        raise InvalidInput(f"column {name!r} has numbers beyond {FARTHEST:g}, which need a logarithmic axis.")
     if not np.isfinite(values).any():
         raise InvalidInput(f"column {name!r} has no {'positive number' if log else 'number'} in these rows.")
     return values
@@ -132,7 +143,7 @@ def _power(level: float) -> str:
 def _scale(ax: Axes, drawn: Any, name: str, log: bool) -> None:
     """The bar beside the axes; a logarithmic one holds log10, so that 1e300 does not overflow in it."""
     bar = ax.figure.colorbar(drawn, ax=ax)
-    bar.set_label(name)
+    bar.set_label(_words(name))
     bar.ax.tick_params(labelsize=SMALL)
     if log:
         low, high = drawn.get_clim()
@@ -171,7 +182,7 @@ def _grouped(ax: Axes, table: Table, x: np.ndarray, y: np.ndarray, name: str, lo
         for i, value in enumerate(sorted(values, key=lambda v: (isinstance(v, str), v is None, v))):
             mine = np.array([v == value for v in column.tolist()])
             color, marker = group_style(i)
-            _series(ax, x[mine], y[mine], {"color": color, "marker": marker, "label": f"{name} = {value}"})
+            _series(ax, x[mine], y[mine], {"color": color, "marker": marker, "label": _words(f"{name} = {value}")})
         ax.legend(fontsize=SMALL, frameon=False)
         return
     if column.dtype.kind not in "ifb":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +48,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     InvalidInput : it cannot be written there.
     """
     try:
-        partial = path.with_name(path.name + ".partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             write(partial)
             partial.replace(path)
@@ -127,10 +128,11 @@ def _parquet(table: Table, path: Path, about: dict[str, Any]) -> None:
 
 
 def _texts(column: Any) -> list[Any]:
-    """A column of one type for Arrow: where values mix, all as text."""
+    """A column of one type for Arrow: where values mix, or are whole numbers beyond 64 bits, all as text."""
     values = column.tolist()
     kinds = {type(value) for value in values if value is not None}
-    return values if len(kinds) < 2 else [None if value is None else str(value) for value in values]
+    whole = kinds == {int} and max(abs(value) for value in values if value is not None) >= 2**63
+    return values if len(kinds) < 2 and not whole else [None if value is None else str(value) for value in values]
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -22,6 +22,7 @@ PATIENCE = 30.0  # seconds to wait for a sweep that is writing
 OWN = ("key", "study", "status", "error", "seconds", "finished", "version", "revision")  # columns of the store itself
 OF_STUDY = "(study = :study OR key IN (SELECT key FROM shared WHERE study = :study))"
 LONGEST = 10**7  # bytes of one value in a query
+MOST_ROWS = 10**6  # that a query may find, or as many as the store has: SQL can ask for rows without end
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
@@ -170,7 +171,7 @@ def query(store: str | Path | ResultsStore, sql: str, study: str | None = None) 
     """The result of one SELECT on a view called ``rows``: the columns of ``read_table`` and the store's own.
 
     Nothing else is allowed, and nothing can be written: the file is open for reading, and SQLite refuses whatever is
-    not a SELECT. Names with double quotes in them are left out of the view.
+    not a SELECT. Names with double quotes or null characters in them are left out of the view.
 
     Examples
     --------
@@ -182,12 +183,14 @@ def query(store: str | Path | ResultsStore, sql: str, study: str | None = None) 
 
     Raises
     ------
-    InvalidInput : not one SELECT, or one that SQLite refuses, in its words; no such study.
+    InvalidInput : not one SELECT, or one that SQLite refuses, in its words; more rows than a million and than the
+        store has; no such study.
     """
     from simulations.sweep.table import Table, as_column
 
     with opened(store) as db:
         _make_view(db, study)
+        most = max(MOST_ROWS, db.execute("SELECT COUNT(*) FROM records").fetchone()[0])
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
         db.set_progress_handler(lambda: 0, 100_000)  # lets Ctrl-C through
         db.execute("PRAGMA query_only = 1")
@@ -196,7 +199,9 @@ def query(store: str | Path | ResultsStore, sql: str, study: str | None = None) 
             cursor = db.execute(sql)
             if cursor.description is None:
                 raise InvalidInput("a query must be one SELECT, such as SELECT * FROM rows LIMIT 5.")
-            found, given = cursor.fetchall(), [column[0] for column in cursor.description]
+            found, given = cursor.fetchmany(most + 1), [column[0] for column in cursor.description]
+            if len(found) > most:
+                raise InvalidInput(f"the query finds more than {most} rows: give it a LIMIT.")
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
             if isinstance(error, InvalidInput):
                 raise
@@ -228,7 +233,7 @@ def _make_view(db: sqlite3.Connection, study: str | None) -> None:
     ]
     chosen = [f"{there[name]} AS {name}" for name in OWN]
     for name, (part, key) in column_names((keys[0], keys[1])).items():
-        if '"' in name:
+        if '"' in name or "\0" in name:
             continue
         path = _literal(f"$.{json.dumps(key)}")
         chosen.append(f'json_extract({("config", "record")[part]}, {path}) AS "{name}"')

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from simulations._output import plain
 from simulations._revision import Provenance, provenance
-from simulations.sweep._load import error_text, load_task
+from simulations.sweep._load import current_folder, error_text, load_task
 from theory._errors import InvalidInput
 
 LIMIT = 2.0  # seconds after which a worker hands back what it has, so that a kill loses little
+LONGEST = 10**6  # characters of a record as JSON
 _ALONE = threading.RLock()  # a Dask worker may have several threads, and what they compute shares global state
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _here = threading.local()  # of each thread, as OpenMP's number of threads is: the modules when it was last set
@@ -44,8 +46,11 @@ class Returned:
 
 
 def compute_batch(name: str, number: int, configs: Sequence[Mapping[str, Any]]) -> Returned:
-    """Compute until all are done or ``LIMIT`` seconds are over; never raises for what a task raises."""
-    with _ALONE:
+    """Compute until all are done or ``LIMIT`` seconds are over; never raises for what a task raises.
+
+    What a task prints goes to stderr: on stdout it would stand among the JSON of ``--json``.
+    """
+    with _ALONE, redirect_stdout(sys.stderr):
         began = time.perf_counter()
         one_thread()
         try:
@@ -84,10 +89,21 @@ def _vectorised(batch: Callable[..., Any], configs: Sequence[Mapping[str, Any]])
 
 
 def _tried(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    folder, process = current_folder(), os.getpid()
     try:
         return call(*args, **kwargs)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt as error:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise  # a person's; a worker gets none, so there it is the task's own
         return error
+    except BaseException as error:
+        return error
+    finally:
+        if os.getpid() != process:  # the task forked: its child must not go on with this sweep, and its store
+            os._exit(1)
+        if folder is not None and current_folder() != folder:
+            with suppress(OSError):  # it may be gone
+                os.chdir(folder)
 
 
 def _outcome(found: Any, seconds: float) -> Outcome:
@@ -97,8 +113,10 @@ def _outcome(found: Any, seconds: float) -> Outcome:
         if not isinstance(found, Mapping):
             raise TypeError(f"a task must return names with values, but returned {type(found).__name__}")
         record = plain(dict(found))
-        json.dumps(record, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+        length = len(json.dumps(record, allow_nan=False))
+        if length > LONGEST:
+            raise ValueError(f"a record has at most {LONGEST} characters as JSON, but this one has {length}")
+    except Exception as error:  # a value's own methods run here
         return Outcome(None, error_text(error), seconds)
     return Outcome(record, None, seconds)
 

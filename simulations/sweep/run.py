@@ -27,7 +27,8 @@ class SweepSummary:
     """What a sweep did.
 
     ``done`` and ``failed`` were computed now; ``skipped`` were in the store, ``failed_before`` of them as failures.
-    ``first_error`` is one of the failures of now. ``seconds`` is the time that passed.
+    ``first_error`` is one of the failures of now. ``seconds`` is the time that passed. ``others``: rows that the store
+    has under this name beyond the configurations of the study, at least; an earlier form of the study had them.
     """
 
     study: str
@@ -36,6 +37,7 @@ class SweepSummary:
     failed: int
     skipped: int
     failed_before: int
+    others: int
     seconds: float
     first_error: str | None = None
 
@@ -52,6 +54,8 @@ class SweepSummary:
             lines.append(f"{self.failed} failed, such as: {self.first_error}")
         if self.failed_before:
             lines.append(f"{self.failed_before} had failed before; --retry computes them again")
+        if self.others:
+            lines.append(f"{self.others} more rows are stored under this name, of configurations that it has no more")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -68,8 +72,8 @@ def run_study(
     A configuration that fails is a row with its error, and the sweep goes on. Work goes out in batches of about half a
     second, and each is stored in one transaction when it comes: whatever ends the sweep, what was stored stays. The
     key of a row is the task with the parameters, so that studies share what they have in common, and the store's record
-    is taken whichever revision of the package computed it. Several sweeps may write one store at once; those of the
-    same study then compute a part twice, and the first record stays.
+    is taken whichever revision of the package computed it. Several sweeps may write one store at once; each draws
+    configurations in an order of its own, so that those of one study compute little twice, and the first record stays.
 
     Records do not depend on ``jobs``, on the batches or on the cluster: BLAS, OpenMP and PyTorch have one thread, and
     seeds are parameters. (Other processors, and other versions of NumPy or SciPy, can differ in last bits.)
@@ -133,7 +137,8 @@ def run_study(
         raise PreconditionError(f"{store.path!r} cannot be used: {error}; what is stored stays.") from None
     return SweepSummary(
         study=study.name, total=len(study), done=done, failed=failed, skipped=batches.skipped,
-        failed_before=batches.failed_before, seconds=time.monotonic() - began, first_error=first_error,
+        failed_before=batches.failed_before, others=max(0, sum(store.counts(study.name).values()) - len(study)),
+        seconds=time.monotonic() - began, first_error=first_error,
     )  # fmt: skip
 
 

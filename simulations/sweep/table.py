@@ -79,15 +79,15 @@ class Table:
     def summary(self, most: int = 40) -> str:
         """The rows as aligned text; of many, the first and the last."""
         cells = [[_shown(value) for value in _plain_list(column)] for column in self.columns.values()]
-        lines = list(zip(*cells, strict=True))
+        lines, names = list(zip(*cells, strict=True)), tuple(map(printable, self.columns))
         skipped = max(len(lines) - most, 0)
         if skipped:
             lines = [*lines[: most // 2], tuple("..." for _ in cells), *lines[len(lines) - most // 2 :]]
         right = [column.dtype.kind in "if" for column in self.columns.values()]
-        widths = [max(len(word) for word in column) for column in zip(self.columns, *lines, strict=True)]
+        widths = [max(len(word) for word in column) for column in zip(names, *lines, strict=True)]
         text = [
             "  ".join(w.rjust(n) if r else w.ljust(n) for w, n, r in zip(line, widths, right, strict=True)).rstrip()
-            for line in [tuple(self.columns), *lines]
+            for line in [names, *lines]
         ]
         return "\n".join([*text, *([f"({len(self)} rows, {skipped} not shown)"] if skipped else [])])
 
@@ -160,13 +160,13 @@ def column_names(parts: tuple[Iterable[str], Iterable[str]]) -> dict[str, tuple[
 
 
 def as_column(values: list[Any]) -> np.ndarray:
-    """Plain values as an array of the narrowest kind; None becomes NaN among numbers."""
+    """Plain values as an array of the narrowest kind that loses nothing; None becomes NaN among numbers."""
     kinds = {type(value) for value in values}
     if kinds <= {int} and kinds and max(map(abs, values)) < 2**63:
         return np.array(values, dtype=np.int64)
-    if kinds <= {int, float, type(None)}:
+    if kinds <= {int, float, type(None)} and max((abs(v) for v in values if type(v) is int), default=0) <= 2**53:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    if kinds in ({bool}, {str}):
+    if kinds == {bool} or (kinds == {str} and not any(value.endswith("\0") for value in values)):  # NumPy drops these
         return np.array(values)
     column = np.empty(len(values), dtype=object)
     column[:] = [json.dumps(value) if isinstance(value, list | dict) else value for value in values]
@@ -205,4 +205,9 @@ def _shown(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.10g}"
-    return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    return printable(value) if isinstance(value, str) else str(value)
+
+
+def printable(text: str) -> str:
+    """Text on one line, with escapes for what a terminal does not print, or obeys."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))

@@ -131,6 +131,19 @@ def test_not_a_store(run, tmp_path, name):
     assert code == 2 and err.startswith("theory: ") and err.count("\n") == 1
 
 
+def test_the_store_is_not_replaced(run, store, tmp_path):
+    before = store.read_bytes()
+    for name, words in (
+        ("s.png", ("--plot", "s.png", "--x", "x", "--y", "y")), ("t.csv.partial", ("--export", "csv", "--out", "t.csv"))
+    ):  # fmt: skip
+        held = tmp_path / name
+        held.write_bytes(before)
+        run(held, *(tmp_path / word if word[1:2] == "." else word for word in words))
+        assert held.read_bytes() == before
+    code, _, err = run(tmp_path / "s.png", "--plot", tmp_path / "s.png", "--x", "x", "--y", "y")
+    assert (code, err) == (2, "theory: --plot would replace the store: give another file.\n")
+
+
 def test_without_pyarrow(run, store, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, _, err = run(store, "--export", "parquet", "--out", tmp_path / "t.parquet")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -52,7 +53,40 @@ def odd_values(x):
     """Whatever a task may return, or do."""
     if x == "exit":
         raise SystemExit(3)
+    if x == "base":
+        raise GeneratorExit("not an Exception")
+    if x == "half":
+        raise ValueError("half a character: \ud800")
+    if x == "mute":
+        raise Mute
+    if x == "broken":
+        return {"a": Broken()}
+    if x == "long":
+        return {"a": "x" * 10**6}
     return {"list": [1, 2], "set": {"a": {1}}, "none": None, "nan": {"a": float("nan")}}[x]
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("says nothing")
+
+
+class Broken:
+    def tolist(self):
+        raise RuntimeError("broken")
+
+
+def rude(x):
+    """Whatever a task may do to its process."""
+    if x == "print":
+        sys.stdout.write("a task's words\n")
+    elif x == "chdir":
+        os.chdir("/")
+    elif x == "fork":
+        os.fork()
+    elif x == "interrupt":
+        raise KeyboardInterrupt
+    return {"folder": os.getcwd()}
 
 
 def threads(x):

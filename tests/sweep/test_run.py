@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from simulations._progress import Count, duration
-from simulations.store import ResultsStore
+from simulations.store import NewRow, ResultsStore
 from simulations.sweep import Sample, Study, run_study
 from simulations.sweep import _batches as batches
 from simulations.sweep import _work as work
@@ -131,7 +132,9 @@ def test_a_vectorised_form_that_loses_records_fails(functions, store):
 @pytest.mark.parametrize(
     ("x", "error"),
     [("list", "TypeError: a task must return names"), ("set", "TypeError"), ("none", "TypeError"),
-     ("exit", "SystemExit: 3"), ("missing", "KeyError: 'missing'")],
+     ("exit", "SystemExit: 3"), ("missing", "KeyError: 'missing'"), ("base", "GeneratorExit: not an Exception"),
+     ("half", "ValueError: half a character: \\ud800"), ("mute", "Mute"), ("broken", "RuntimeError: broken"),
+     ("long", "ValueError: a record has at most 1000000 characters as JSON, but this one has 1000009")],
 )  # fmt: skip
 def test_what_cannot_be_stored_is_a_failed_row(functions, store, x, error):
     done = run_study(Study(name="s", task="sweep_functions:odd_values", fixed={"x": x}), store)
@@ -145,8 +148,6 @@ def test_numbers_that_are_not_finite_are_none(functions, store):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_one_thread_each_and_afterwards_as_before(functions, store, monkeypatch, jobs):
-    import os
-
     from threadpoolctl import threadpool_info, threadpool_limits
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -184,6 +185,64 @@ def test_threads_that_a_task_finds_are_one(functions, monkeypatch):
             thread.start()
             thread.join()
     assert [record["most"] for record in found] == [1, 1]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_task_does_to_its_process_stays_there(functions, store, jobs, tmp_path, capfd):
+    """Its words are none of the results, its folder is left again, and the child that it forks does not go on."""
+    study = Study(name="s", task="sweep_functions:rude", grid={"x": ["fork", "print", "chdir", "plain"]})
+    here, process = os.getcwd(), os.getpid()
+    done = run_study(study, store, jobs=jobs)
+    assert os.getpid() == process and os.getcwd() == here
+    assert done.complete and len(store.rows()) == 4
+    assert {row.config["x"]: row.record["folder"] for row in store.rows()} == {
+        "fork": here, "print": here, "plain": here, "chdir": "/"
+    }  # fmt: skip
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("a task's words") == 1
+
+
+def test_a_task_that_interrupts_itself_is_a_failed_row(functions, store):
+    """In a worker; in this process nothing tells it from Ctrl-C."""
+    study = Study(name="s", task="sweep_functions:rude", grid={"x": ["interrupt", "plain"]})
+    done = run_study(study, store, jobs=2)
+    assert (done.done, done.failed, done.first_error) == (1, 1, "KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt), ResultsStore(":memory:") as other:
+        run_study(study, other)
+
+
+def test_a_folder_that_is_gone(functions, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run_study(inverse(values=[1, 2]), store).complete
+
+
+def test_rows_of_an_earlier_form_of_the_study_are_told(functions, store):
+    assert run_study(inverse(values=range(1, 10)), store).others == 0
+    changed = run_study(inverse(values=range(5, 12)), store, resume=True)
+    assert (changed.done, changed.skipped, changed.others) == (2, 5, 4)
+    assert changed.summary().splitlines()[-1] == (
+        "4 more rows are stored under this name, of configurations that it has no more"
+    )
+
+
+def test_two_sweeps_of_a_study_do_not_go_in_step(store, monkeypatch):
+    """Each draws in an order of its own: batches that are under way at once rarely overlap."""
+    study = inverse(values=range(1, 1001))
+    sweeps = [batches.Batches(study, store, retry=False, workers=1) for _ in range(2)]
+    computed = 0
+    while True:
+        drawn = [next(sweep, None) for sweep in sweeps]
+        if drawn == [None, None]:
+            break
+        for sweep, (number, batch) in ((s, d) for s, d in zip(sweeps, drawn, strict=True) if d is not None):
+            computed += len(batch)
+            store.put_many([NewRow(config={"task": study.task, **c}, record={}) for _, c in batch], study="inverse")
+            outcomes = [work.Outcome({}, None, 0.0)] * len(batch)
+            sweep.back(work.Returned(number, outcomes, len(batch) * batches.SECONDS / 10, None))
+    assert store.counts("inverse")["done"] == 1000 <= computed < 1200
 
 
 def test_an_interrupt_is_left_to_the_parent(functions, store):

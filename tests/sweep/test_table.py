@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from simulations.store import NewRow, ResultsStore
+from simulations.sweep import _table_store
 from simulations.sweep._plot import plot_table
 from simulations.sweep._table_export import METADATA, export, read_export
 from simulations.sweep._table_store import contents, query
@@ -88,6 +89,27 @@ class TestReading:
         assert {"[1, 2]", "text", None} == set(table["a"].tolist())
         assert len(table) == 4 and table["x"].dtype == object
 
+    @pytest.mark.parametrize(
+        ("values", "kind"),
+        [
+            ([2**63, 1], "O"),
+            ([10**400, None], "O"),
+            ([2**53 + 1, 0.5], "O"),
+            ([2**53, None], "f"),
+            ([2**62, 1], "i"),
+            (["a\0", "b"], "O"),
+            (["a", "b"], "U"),
+        ],
+    )
+    def test_whole_numbers_keep_their_digits(self, tmp_path, values, kind):
+        path = fill(tmp_path / "s.sqlite", [({"n": n}, {"x": x}) for n, x in enumerate(values)])
+        table = read_table(path)
+        assert table["x"].dtype.kind == kind and [row["x"] for row in table.rows()] == values
+        export(table, tmp_path / "t.csv", "csv")
+        pytest.importorskip("pyarrow")
+        export(table, tmp_path / "t.parquet", "parquet")
+        assert len(read_export(tmp_path / "t.parquet")) == 2
+
     def test_an_old_store_opens_and_stays_as_it_is(self, tmp_path):
         path = tmp_path / "old.sqlite"
         with sqlite3.connect(path) as db:
@@ -134,6 +156,10 @@ class TestReading:
         assert lines[0].split() == ["n", "x"] and lines[2].split() == ["1", "-"]
         assert len(lines) == 7 and lines[-1] == "(100 rows, 96 not shown)"
 
+    def test_summary_shows_what_no_terminal_should_obey(self):
+        table = Table(columns={"a\nb": np.array(["\x1b[2J", "\ud800", "\u03bb\0."])})
+        assert table.summary().splitlines() == ["a b", "\\x1b[2J", "\\ud800", "\u03bb\\x00."]
+
 
 class TestQuery:
     def test_agrees_with_the_table(self, path):
@@ -169,6 +195,13 @@ class TestQuery:
         found = query(path, "SELECT 1 AS a, 1.5 AS a, NULL AS b, x'00ff' AS c, 'text' AS d, 9e999 AS e")
         assert found.rows() == [{"a": 1, "a_": 1.5, "b": None, "c": "00ff", "d": "text", "e": float("inf")}]
 
+    def test_rows_without_end_are_refused(self, path, monkeypatch):
+        monkeypatch.setattr(_table_store, "MOST_ROWS", 3)
+        endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
+        with pytest.raises(InvalidInput, match="finds more than 6 rows: give it a LIMIT"):
+            query(path, endless)
+        assert len(query(path, f"{endless} LIMIT 6")) == 6 == len(query(path, "SELECT * FROM rows"))
+
     def test_an_open_store_can_be_asked_and_goes_on(self):
         with ResultsStore(":memory:") as store:
             store.put({"n": 1}, {"x": 2})
@@ -180,10 +213,11 @@ class TestQuery:
 
     def test_awkward_names(self, tmp_path):
         record = {"a b": 1, "c.d": 2, "it's": 3, "\u03bb": 4, "select": 5}
-        path = fill(tmp_path / "s.sqlite", [({"n": 1}, {**record, 'q"q': 6})], study="it's")
+        path = fill(tmp_path / "s.sqlite", [({"n": 1}, {**record, 'q"q': 6, "n\0": 7})], study="it's")
         found = query(path, "SELECT * FROM rows", "it's").rows()[0]
-        assert {name: found[name] for name in record} == record and 'q"q' not in found
-        assert read_table(path, "it's").rows()[0]['q"q'] == 6
+        assert {name: found[name] for name in record} == record and 'q"q' not in found and "n\0" not in found
+        row = read_table(path, "it's").rows()[0]
+        assert (row['q"q'], row["n\0"]) == (6, 7)
 
 
 class TestExport:
@@ -270,6 +304,13 @@ class TestPlot:
         many = Table(columns={"x": np.arange(6.0), "y": np.arange(6.0), "z": np.arange(6.0)})
         assert plot_table(many, "x", "y", "z").axes[1].get_ylabel() == "z"
 
+    def test_names_are_no_formulas(self):
+        table = Table(columns={r"$\frac$": np.arange(9.0), "a$b": np.arange(9.0), "$$": np.array(list("ab$" * 3))})
+        for color in (None, "$$", "a$b"):
+            figure = plot_table(table, r"$\frac$", "a$b", color)
+            figure.draw_without_rendering()
+            assert figure.axes[0].get_xlabel() == r"\$\frac\$"
+
     def test_a_constant_map(self):
         plot_table(grid(np.full(12, 3.0)), "x", "y", "z", log=("color",)).draw_without_rendering()
         plot_table(grid(np.zeros(12)), "x", "y", "z").draw_without_rendering()
@@ -280,11 +321,13 @@ class TestPlot:
             ({"x": "w"}, "no column is called 'w'"), ({"x": "name"}, "holds text"), ({"log": ("z",)}, "--log takes"),
             ({"log": ("color",)}, "needs --color"), ({"y": "none"}, "has no number"),
             ({"y": "neg", "log": ("y",)}, "no positive number"), ({"x": "mixed"}, "mixed values"),
-            ({"color": "name"}, "12 different texts"),
+            ({"color": "name"}, "12 different texts"), ({"x": "far"}, "beyond 1e[+]300, which need a logarithmic"),
+            ({"color": "far"}, "beyond 1e[+]300"),
         ],
     )  # fmt: skip
     def test_bad_input_is_a_sentence(self, given, said):
+        far = 1e308 * (-1.0) ** np.arange(12)
         more = {"name": np.array([f"n{i}" for i in range(12)]), "none": np.full(12, np.nan), "neg": -np.ones(12),
-                "mixed": np.array([None, "a"] * 6, dtype=object)}  # fmt: skip
+                "mixed": np.array([None, "a"] * 6, dtype=object), "far": far}  # fmt: skip
         with pytest.raises(InvalidInput, match=said):
             plot_table(grid(np.ones(12), **more), **{"x": "x", "y": "y", **given})
