@@ -49,9 +49,14 @@ html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "show_prev_next": False, "navigation_depth": 2, "show_nav_level": 1, "show_toc_level": 2, "navbar_align": "left",
-    "header_links_before_dropdown": 7, "navbar_end": ["theme-switcher"], "footer_start": ["copyright"],
-    "footer_end": [], "collapse_navigation": True,
-    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "certificates": [], "how_we_know": []},
+    "header_links_before_dropdown": 6, "navbar_persistent": ["search-button"], "navbar_end": ["theme-switcher"],
+    "footer_start": ["copyright"], "footer_end": [], "collapse_navigation": True,
+    # Pages of theory have two headings and formulas that want the room.
+    "secondary_sidebar_items": {
+        name: ["page-toc"]
+        for name in ("which_model", "command_line", "sweeps", "experiments", "benchmarks", "mutants", "fuzz",
+                     "notebooks/*", "studies/*", "reference/*", "reference/api/*")
+    },
 }  # fmt: skip
 # Pages of wide tables and long lines of code get the room.
 html_sidebars = {

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from _generate.inventory import ROOT, table
+from _generate.inventory import KEY, ROOT, table
 
 TESTS = ROOT / "tests"
 
@@ -29,15 +29,17 @@ def reference_table() -> str:
     for path in reference_files():
         data = json.loads(path.read_text(encoding="utf-8"))
         maker = path.with_name(f"make_{path.stem}.py")
-        source = "; ".join(sources(data)) or (docstring(maker) if maker.exists() else "")
+        made = docstring(maker).removeprefix(f"Write {path.name}: ") if maker.exists() else ""
+        source = "; ".join(sources(data)) or made
         tests = ", ".join(f"`{p.relative_to(ROOT)}`" for p in readers(path))
         rows.append((f"`{path.name}`", outward(source), count_numbers(data), tests))
     return table(("file", "where the numbers come from", "numbers", "read by"), rows)
 
 
 def outward(text: str) -> str:
-    """Without the address of notes that are not part of the project."""
-    return re.sub(r"shared/reference/\w+\.md", "reference notes", text).replace("|", r"\|")
+    """Without the address of notes that are not part of the project; keys of the bibliography as citations."""
+    plain = re.sub(r"shared/reference/\w+\.md", "reference notes", text).replace("|", r"\|")
+    return KEY.sub(r"{cite:t}`\g<0>`", plain)
 
 
 def sources(data: Any) -> list[str]:
