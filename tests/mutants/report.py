@@ -38,7 +38,7 @@ are docstrings, strings, messages, annotations, decorators, `__repr__`, `summary
 The {total} possible changes are sampled: {per_function} of each function (and of the statements outside functions of
 each module), the first of a shuffle seeded by {seed} and the function's name. A change is judged by the tests of its
 room (for twins also those of `tests/symbolic`) that reach the line, the nearest and quickest first, as many as take
-{budget:g} seconds unchanged, for survivors once more as many as take {again:g}; hypothesis draws {examples} examples.
+{budget:g} seconds unchanged (with `--again`, as many as take {again:g}); hypothesis draws {examples} examples.
 The whole suite does more: a survivor here may still fall there.
 
 `make mutants` runs it (about an hour of one core), goes on where it was stopped, and rewrites this page;
