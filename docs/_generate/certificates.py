@@ -26,14 +26,16 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Both from feasible points of the primal and the dual, in float64, whatever solver found them; `residuals` are "
         "relative violations.", "peeled/test_solve.py"),
     "theory.peeled.solution.PeeledSolution": (
-        OPTIMA, "The objective is within `certificate.gap` of the global optimum of the model; "
-        "`status` says where the point is only local.",
-        "Frank-Wolfe (dual) gap of the convex program at the returned Z, from its gradient alone.",
+        OPTIMA, "The objective is within `certificate.gap` of the global optimum of the model, whose lower bound also "
+        "holds where `status` says that the point is only local.",
+        "At the returned Z. Budgets: Frank-Wolfe (dual) gap from the gradient alone. Penalties: a feasible point of "
+        "the dual (entropy, Fenchel) or a convex envelope, `certificate.method` says which. Deep models and few "
+        "dimensions: a convex relaxation, so that the gap may stay open.",
         "peeled/test_solve.py"),
     "theory.peeled.curve.PhaseCurve": (
-        OPTIMA, "The same for every point of a curve.", "As above, point by point.", "peeled/test_solve.py"),
+        OPTIMA, "The same for every point of a curve.", "Frank-Wolfe gap, point by point.", "peeled/test_solve.py"),
     "theory.peeled.regularization.RegularizationPath": (
-        OPTIMA, "The same for every penalty of a path.", "As above, point by point.",
+        OPTIMA, "The same for every penalty of a path.", "The entropy dual bound, point by point.",
         "peeled/test_ufm_cross_entropy.py"),
     "theory.peeled.thresholds.CollapseThreshold": (
         OPTIMA, "R0 and R00 satisfy the optimality system of the merged and of the vanished point.",
