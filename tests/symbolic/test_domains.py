@@ -70,3 +70,10 @@ def test_laws_of_layers_say_that_the_layers_are_balanced():
 def test_the_matrix_condition_covers_both_gaps_and_all_blocks():
     condition = get("two_group_kkt").identities[1]
     assert condition.expression.shape == (6, 1)  # two gaps, four entries between the groups
+
+
+@pytest.mark.parametrize(("name", "values"), [("etf_cosine", {"K": 2.5}), ("minority_collapse_equation",
+    {"K_A": 1.5, "K_B": 3, "E_W": 1, "E_H": 1, "x": 0.1})])  # fmt: skip
+def test_counts_must_be_whole(name, values):
+    with pytest.raises(InvalidInput, match="whole number"):
+        get(name).numeric()(**values)

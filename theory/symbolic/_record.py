@@ -88,7 +88,7 @@ class ClosedForm:
         """The numeric twin in float64: keywords are the names of the symbols, arrays broadcast.
 
         A column of m expressions gives an array with m leading rows. The call raises InvalidInput for a missing or
-        unknown name, a value that is not positive and finite, or one outside the domain.
+        unknown name, a value that is not positive and finite (and whole, where it counts), or one outside the domain.
         """
         names = tuple(symbol.name for symbol in self.symbols)
 
@@ -137,6 +137,8 @@ class ClosedForm:
             array = values[symbol.name]
             if not np.all(np.isfinite(array) & ((array > 0) if symbol.is_positive else (array >= 0))):
                 raise InvalidInput(f"{symbol.name} must be {least} and finite.")
+            if symbol.is_integer and np.any(array != np.floor(array)):
+                raise InvalidInput(f"{symbol.name} must be a whole number.")
         for relation, holds in _conditions(self):
             if not np.all(holds(**{s.name: values[s.name] for s in relation.free_symbols})):
                 raise InvalidInput(f"{self.name} needs {relation}.")
