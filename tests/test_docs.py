@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -154,7 +155,9 @@ def test_public_objects_named_on_pages_exist():
 
 def commands():
     text = "".join(path.read_text() for path in OWN + THEORY if path.stem not in ("benchmarks", "mutants", "fuzz"))
-    return sorted(set(re.findall(r"`(theory [a-z][\w-]*(?: [^`]*)?)`", text)))
+    inline = re.findall(r"`(theory [a-z][\w-]*(?: [^`]*)?)`", text)
+    fenced = [re.sub(r"\s+#.*", "", line) for line in re.findall(r"^(theory [a-z][\w-]* .*)$", text, re.M)]
+    return sorted({*inline, *fenced})
 
 
 @pytest.mark.parametrize("line", commands())
@@ -163,10 +166,33 @@ def test_commands_on_pages_are_understood(line):
 
     from simulations.cli import app
 
-    name, *words = line.split()[1:]
+    name, *words = shlex.split(line)[1:]
     command = typer.main.get_command(app).commands[name]
     if words:  # else the subcommand is only named
         command.make_context(name, words)
+
+
+@pytest.mark.parametrize(("K_A", "K_B", "E_H"), [(5, 5, 5), (3, 7, 2), (2, 9, 0.3), (1, 4, 2)])
+def test_the_merging_point_as_the_page_of_the_layer_peeled_model_has_it(K_A, K_B, E_H):
+    from math import exp, log, sqrt
+
+    from scipy.optimize import brentq
+
+    from theory.peeled import collapse_threshold
+
+    K = K_A + K_B
+    T = K * sqrt(E_H)
+
+    def at(x):
+        sin, r = sqrt(K * K_A) / (K_A + K_B * exp(x)), K_B / K * x * (K_A + K_B * exp(x))
+        cos, a = sqrt(1 - sin**2), (T - r) / max(K_A - 1, 1)
+        left = (K_A - 1) * (sqrt(K / K_B) * r * cos - K_A * log(K_B / K_A * (sqrt(K / K_B) / cos - 1)))
+        m = (1 - 1 / K_A) * a + sqrt(K / K_B) * r * cos / K_A
+        return left - (T - r), cos / sqrt(K * K_B) * (K_B + exp(m) * (1 + (K_A - 1) * exp(-a)))
+
+    root = brentq(lambda x: at(x)[0], 1e-9, T / K_B, xtol=1e-14)
+    wanted = collapse_threshold(majority=K_A, minority=K_B, E_W=1, E_H=E_H).R0
+    assert at(root)[1] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_help_of_every_subcommand_is_on_the_page():
