@@ -44,7 +44,7 @@ def relu_tangent_kernel(X: ArrayLike) -> np.ndarray:
 
     .. math:: H_{ij} = x_i \cdot x_j\, \frac{\pi - \theta_{ij}}{2 \pi},\qquad \theta_{ij} = \angle(x_i, x_j)
 
-    *proved* in arora2019fine for unit inputs, where tr H = n/2; any inputs are taken. Angles by
+    *proved* in arora2019fine for unit inputs, where tr H = n/2; *derived* for others by homogeneity. Angles by
     ``2 atan2(|u - v|, |u + v|)``, accurate also for nearly parallel inputs.
 
     Parameters
