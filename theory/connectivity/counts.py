@@ -18,7 +18,7 @@ from theory.connectivity.separability import separate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeuronCount:
-    """One hidden layer.
+    """What a path needs of one hidden layer: neurons counted here, and two published orders.
 
     Attributes
     ----------

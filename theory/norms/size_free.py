@@ -127,8 +127,8 @@ def self_correlation_norm(kernel: ArrayLike, *, groups: int = 1, steps: int = 3)
     .. math:: \|A\| \le \Bigl(\max_{c} \sum_{c', q} |G^{(t)}_{c c' q}|\Bigr)^{2^{-t}}, \qquad
         G^{(1)} = K^\top \star K, \quad G^{(t+1)} = G^{(t)} * G^{(t)} \text{ at full support}
 
-    *derived* (delattre2024spectral proves it in another normalisation): the frequency matrices of G are Hermitian with
-    norm ``||K^||^(2^t)``, and a Hermitian matrix is no larger than its largest absolute row sum. t = 0, plain row sums, is
+    *derived* (delattre2024spectral has another normalisation): the frequency matrices of G are Hermitian with norm
+    ``||K^||^(2^t)``, and a Hermitian matrix is no larger than its largest absolute row sum. t = 0, plain row sums, is
     false and not offered. Rounding: sums of absolute values are submultiplicative under convolution, so an error e
     of the normalised G becomes at most ``2 e + e^2 + gamma``. Holds where ``size_free_norm`` does.
 
