@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,8 +85,9 @@ def opened(store: str | Path | ResultsStore) -> Iterator[sqlite3.Connection]:
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone():
                 raise InvalidInput(f"{str(path)!r} is not a results store: it has no records.")
             yield db
-    except sqlite3.Error as error:
-        raise InvalidInput(f"{str(path)!r} cannot be read as a results store: {error}.") from None
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise InvalidInput(f"{str(path)!r} cannot be read as a results store: {said}.") from None
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -101,6 +102,23 @@ def _connected(path: Path) -> sqlite3.Connection:
             writer.execute("SELECT COUNT(*) FROM sqlite_master")
         db = sqlite3.connect(f"{where}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None)
     return db
+
+
+def parsed(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Objects from their JSON texts, all at once for speed.
+
+    Raises
+    ------
+    InvalidInput : a text that holds none, as in a damaged store.
+    """
+    texts = list(texts)
+    try:
+        found = json.loads(f"[{','.join(texts)}]")
+    except (ValueError, TypeError, RecursionError):  # not JSON; no text at all; nested too deep
+        found = []
+    if len(found) != len(texts) or not all(isinstance(row, dict) for row in found):
+        raise InvalidInput("the store holds a row that is not an object in JSON; it is damaged.")
+    return found
 
 
 def provenance_columns(db: sqlite3.Connection) -> dict[str, str]:
@@ -157,7 +175,7 @@ def _contents(db: sqlite3.Connection, there: dict[str, str], study: str | None) 
         values,
     )))  # fmt: skip
     tasks = distinct("json_extract(config, '$.task')")
-    known = [json.loads(text) for text in distinct(there["versions"])]
+    known = parsed(distinct(there["versions"]))
     words = [", ".join(f"{name} {number}" for name, number in found.items()) for found in known]
     return StudyContents(
         study=study, tasks=tuple(str(task) for task in tasks), done=int(done), failed=int(failed), seconds=seconds,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulations.sweep._table_store import of_study, opened, provenance_columns
+from simulations.sweep._table_store import of_study, opened, parsed, provenance_columns
 from theory._errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def read_table(store: str | Path | ResultsStore, study: str | None = None, statu
             where, values = f"{where} AND {there['status']} = :status", {**values, "status": status}
         wanted = f"config, record, {there['status']}, {there['error']}"
         found = db.execute(f"SELECT {wanted} FROM records WHERE {where} ORDER BY key", values).fetchall()
-    configs, records = (_parsed(row[i] for row in found) for i in (0, 1))
+    configs, records = (parsed(row[i] for row in found) for i in (0, 1))
     named = column_names((_ordered(configs), _ordered(records)))
     columns = {
         name: [c.get(key) for c in (configs if part == 0 else records)] for name, (part, key) in named.items()
@@ -171,13 +171,6 @@ def as_column(values: list[Any]) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
     column[:] = [json.dumps(value) if isinstance(value, list | dict) else value for value in values]
     return column
-
-
-def _parsed(texts: Iterable[str]) -> list[dict[str, Any]]:
-    try:
-        return json.loads(f"[{','.join(texts)}]")
-    except ValueError:
-        raise InvalidInput("the store holds a row that is not JSON; it is damaged.") from None
 
 
 def _ordered(dictionaries: list[dict[str, Any]]) -> list[str]:

@@ -331,3 +331,19 @@ class TestPlot:
                 "mixed": np.array([None, "a"] * 6, dtype=object), "far": far}  # fmt: skip
         with pytest.raises(InvalidInput, match=said):
             plot_table(grid(np.ones(12), **more), **{"x": "x", "y": "y", **given})
+
+
+@pytest.mark.parametrize("damage", ["1", "null", "[", "[" * 10**5, '{"a": 1}, {"b": 2}', b"\xff"])
+@pytest.mark.parametrize(("column", "look"), [("record", read_table), ("config", read_table), ("versions", contents)])
+def test_a_damaged_row_is_one_sentence(tmp_path, damage, column, look):
+    path = tmp_path / "s.sqlite"
+    with ResultsStore(path) as store:
+        store.put({"task": "threshold", "E_H": 1}, {"R0": 2.0})
+        store.put({"task": "threshold", "E_H": 2}, {"R0": 3.0})
+    look(path)
+    db = sqlite3.connect(path)
+    db.execute(f"UPDATE records SET {column} = ? WHERE key = (SELECT MIN(key) FROM records)", (damage,))
+    db.commit()
+    db.close()
+    with pytest.raises(InvalidInput, match="damaged"):
+        look(path)
