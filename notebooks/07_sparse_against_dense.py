@@ -15,9 +15,9 @@
 # # Sparse against dense
 #
 # **Claim.** On a target that is a tree of functions of two variables, a network with the same tree of connections errs
-# less than a dense one at the same sample size, and the advantage is gone when the leaves are in another order. The
-# bound of the sparse network shrinks by a factor that is known from the architecture alone; training gives part of it
-# back, for the sparse network's norms over margin are larger.
+# less on average than a dense one at most sample sizes, and the advantage is gone when the leaves are in another
+# order. The bound of the sparse network shrinks by a factor that is known from the architecture alone; training gives
+# part of it back, for the sparse network's norms over margin are larger.
 #
 # The comparison is that of Xu, Rangamani, Liao, Galanti and Poggio (2023) and of Galanti et al.; the factor here has
 # its constants and its logarithm.

@@ -59,7 +59,7 @@ class Setting:
         return [ends[0], *[self.width] * (self.depth - 1), ends[1]]
 
     def plan(self, epochs: int, seed: int) -> TrainingPlan:
-        """The same for all networks, fixed before any was trained."""
+        """The same for all networks; chosen in one trial, before any bound was evaluated."""
         from simulations.train import TrainingPlan
 
         return TrainingPlan(
