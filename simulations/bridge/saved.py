@@ -167,6 +167,7 @@ def with_architecture(weights: dict[str, np.ndarray], architecture: Architecture
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     said = lines[0].split(". ")[0].rstrip(".") if lines else ""
+    said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)  # bytes of a damaged file
     return f"{type(error).__name__}{': ' if said else ''}{said}"
 
 

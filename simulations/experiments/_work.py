@@ -43,7 +43,7 @@ class Work:
             return
         done, spent = self.done + (step / steps if steps else 0.0), time.monotonic() - self.began
         inside = f", step {step}" + (f" of {steps}" if steps else "") if step else ""
-        left = f", about {spent * (self.parts / done - 1):.0f} s left" if done and spent > 2 else ""
+        left = f", about {spent * (self.parts / done - 1):.0f} s left" if done else ""
         self.callback(f"{self.label} ({self.done + 1} of {self.parts}){inside}{left}")
 
 

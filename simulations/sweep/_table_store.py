@@ -249,6 +249,8 @@ def _make_view(db: sqlite3.Connection, study: str | None) -> None:
         [key for (key,) in db.execute(f"SELECT each.key FROM records, json_each({part}) AS each {first}")]
         for part in ("config", "record")
     ]
+    if not all(isinstance(key, str) for part in keys for key in part):
+        raise InvalidInput("the store holds a row that is not an object in JSON; it is damaged.")
     chosen = [f"{there[name]} AS {name}" for name in OWN]
     for name, (part, key) in column_names((keys[0], keys[1])).items():
         if '"' in name or "\0" in name:

@@ -95,11 +95,21 @@ def test_log_time_past_every_float():
         ({"log_t": 1e9}, "must be between"),
         ({"log_inverse_loss": 1e4}, "must be between"),
         ({"log_inverse_loss": -1e4}, "must be between"),
+        ({"log_inverse_loss": np.inf}, "must be between"),
+        ({"log_t": np.nan}, "must be between"),
     ],
 )
 def test_refusals_of_the_dense_solution(late, arguments, message):
     with pytest.raises(InvalidInput, match=message):
         late.at(**arguments)
+
+
+def test_the_end_is_there_to_rounding(late):
+    end = late.log_inverse_loss[-1]
+    for value in (end, end * (1 + 1e-11), end * (1 - 1e-15)):
+        np.testing.assert_allclose(late.at(log_inverse_loss=value), late.thetas[-1], rtol=1e-9)
+    with pytest.raises(InvalidInput, match="must be between"):
+        late.at(log_inverse_loss=end * (1 + 1e-6))
 
 
 def test_refusals_of_times(setting, late):

@@ -80,7 +80,8 @@ def test_the_certificate_is_its_own_proof(N, d, slope):
     W = np.vstack([W / np.linalg.norm(W, axis=1, keepdims=True), found.atoms])
     prices = np.abs((found.weights * y) @ np.maximum(X @ W.T, slope * X @ W.T))
     assert prices.max() <= found.certificate.upper * (1 + 1e-12)
-    assert prices[-len(found.atoms) :].min() == pytest.approx(found.margin, rel=1e-6)  # complementarity
+    at_atoms = prices[-len(found.atoms) :]
+    assert np.abs(found.masses) @ at_atoms == pytest.approx(found.certificate.upper, rel=1e-8)  # complementarity
     network = fully_connected((d, len(found.masses), 1), activation="leaky_relu", slope=slope)
     root = np.sqrt(np.abs(found.masses))
     theta = network.pack(W1=root[:, None] * found.atoms, W2=(np.sign(found.masses) * root)[None, :])

@@ -347,3 +347,16 @@ def test_a_damaged_row_is_one_sentence(tmp_path, damage, column, look):
     db.close()
     with pytest.raises(InvalidInput, match="damaged"):
         look(path)
+
+
+@pytest.mark.parametrize("damage", ["1", "null", "[1, 2]", "["])
+def test_a_query_over_a_damaged_row_is_one_sentence(tmp_path, damage):
+    path = tmp_path / "s.sqlite"
+    with ResultsStore(path) as store:
+        store.put({"task": "threshold", "E_H": 1}, {"R0": 2.0})
+    db = sqlite3.connect(path)
+    db.execute("UPDATE records SET record = ?", (damage,))
+    db.commit()
+    db.close()
+    with pytest.raises(InvalidInput, match=r"damaged|cannot be r"):
+        query(path, "SELECT * FROM rows")

@@ -156,8 +156,10 @@ class FlowSolution:
     def _locate(self, value: float, by_time: bool) -> np.ndarray:
         grid = self.log_t if by_time else self.log_inverse_loss
         name = "log_t" if by_time else "log_inverse_loss"
-        if not grid[0] <= value <= grid[-1]:
+        slack = 1e-9 * max(1.0, min(abs(float(grid[-1])), abs(value)))  # the end is what `until` asked for, to rounding
+        if not grid[0] - slack <= value <= grid[-1] + slack:
             raise InvalidInput(f"{name} must be between {grid[0]:.6g} and {grid[-1]:.6g}, but is {value:.6g}.")
+        value = min(max(value, float(grid[0])), float(grid[-1]))
         step = int(np.searchsorted(grid, value, side="left"))
         if step == 0 or grid[step] == value:
             return self.thetas[step]
