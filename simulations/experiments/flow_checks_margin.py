@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -103,7 +104,7 @@ def slackness_bound() -> FlowCheck:
             classes = {"exponential": 1, "logistic": 2}.get(flow.loss.name, 3)
             R, L = len(flow.X) * max(1, flow.network.n_outputs - 1), flow.network.degree
             tail = 1 + (classes - 1) * np.exp(-at.q_min)
-            rows.append((R * tail * at.normalized_margin ** (-2 / L) / (np.e * L * at.q_min), own.delta_sum))
+            rows.append((R * tail * at.normalized_margin ** (-2 / L) / (math.e * L * at.q_min), own.delta_sum))
         bound, sums = np.array(rows).T
         said.append(bound)
         found.append(sums)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,11 +49,11 @@ _TABLE: dict[str, Facts] = {
     "relu6": Facts(lambda x: np.clip(x, 0, 6), 1.0, None, 2),
     "tanh": Facts(np.tanh, 1.0, at_one=float(np.tanh(1.0))),
     "sigmoid": Facts(expit, 0.25, at_zero=0.5, at_one=float(expit(1.0))),
-    "softplus": Facts(lambda x: np.logaddexp(x, 0), 1.0, at_zero=float(np.log(2)), at_one=float(np.log1p(np.e))),
+    "softplus": Facts(lambda x: np.logaddexp(x, 0), 1.0, at_zero=float(np.log(2)), at_one=float(np.log1p(math.e))),
     "gelu": Facts(lambda x: x * _phi(x), 1.1289041452, at_one=float(_phi(np.array(1.0)))),
     "silu": Facts(lambda x: x * expit(x), 1.0998393202, at_one=float(expit(1.0))),
     "mish": Facts(
-        lambda x: x * np.tanh(np.logaddexp(x, 0)), 1.0884981613, at_one=float(np.tanh(np.log1p(np.e)))
+        lambda x: x * np.tanh(np.logaddexp(x, 0)), 1.0884981613, at_one=float(np.tanh(np.log1p(math.e)))
     ),
     "selu": Facts(
         lambda x: _SELU[0] * np.where(x > 0, x, _SELU[1] * np.expm1(np.minimum(x, 0))),

@@ -5,6 +5,7 @@ All numbers are natural logarithms, rounded upwards. Counting, not norms: nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def warren_log(q: float, degree: float, W: int) -> float:
     trivial = q * np.log(2)
     if q < W:
         return _up(trivial)
-    return _up(float(min(np.log(2) + W * np.log(2 * np.e * q * degree / W), trivial)), W)
+    return _up(float(min(np.log(2) + W * np.log(2 * math.e * q * degree / W), trivial)), W)
 
 
 def first_layer_log(points: int, fan_in: int) -> float:
@@ -209,5 +210,5 @@ def vc_dimension_bound(stages: Sequence[Stage]) -> float:
     if not stages or any(stage.parameters == 0 for stage in stages):
         raise InvalidInput("vc_dimension_bound needs at least one stage, and parameters in each.")
     W, R = sum(stage.parameters for stage in stages), sum(stage.degree * stage.comparisons for stage in stages)
-    s = max(2 * np.e * R, 16.0)
+    s = max(2 * math.e * R, 16.0)
     return _up(float(len(stages) + W * np.log2(2 * s * np.log2(s))))

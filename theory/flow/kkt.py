@@ -9,6 +9,7 @@ sample and wrong class k: ``f_y - f_k >= 1``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -264,7 +265,7 @@ def flow_kkt(
         one_minus_beta=excess,
         delta=float((lam * slack).max()),
         delta_sum=float(lam @ slack),
-        delta_bound=float((len(s) - 1) * tail * ratio**2 / (np.e * L * q_min)),
+        delta_bound=float((len(s) - 1) * tail * ratio**2 / (math.e * L * q_min)),
         multipliers=_by_sample(point, lam),
         field_residual=field.residual,
     )
