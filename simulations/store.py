@@ -48,8 +48,8 @@ _UPSERT = (
     f"DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS if c not in ('key', 'config', 'study'))} "
     "WHERE records.status = 'failed'"
 )
-_SHARE = "INSERT OR IGNORE INTO shared SELECT ?1, key FROM records WHERE key = ?2 AND study IS NOT ?1"
-_OF_STUDY = "(study = ?1 OR key IN (SELECT key FROM shared WHERE study = ?1))"
+_SHARE = "INSERT OR IGNORE INTO shared SELECT :study, key FROM records WHERE key = :key AND study IS NOT :study"
+_OF_STUDY = "(study = :study OR key IN (SELECT key FROM shared WHERE study = :study))"
 _CHUNK = 500  # values in one statement
 _ENCODERS = {  # made once: json.dumps would make one per row
     (strict, ordered): json.JSONEncoder(sort_keys=not ordered, separators=(",", ":"), allow_nan=not strict)
@@ -189,7 +189,7 @@ class ResultsStore:
         with self._transaction():
             self._db.executemany(_UPSERT, values)
             if study is not None:
-                self._db.executemany(_SHARE, ((study, row[0]) for row in values))
+                self._db.executemany(_SHARE, ({"study": study, "key": row[0]} for row in values))
 
     @staticmethod
     def _values(row: NewRow, study: str | None, now: float) -> tuple[Any, ...]:
@@ -225,13 +225,13 @@ class ResultsStore:
 
     def counts(self, study: str | None = None) -> dict[str, int]:
         """How many rows are done and how many failed, of one study or of all."""
-        where, values = ("", ()) if study is None else (f"WHERE {_OF_STUDY}", (study,))
+        where, values = ("", {}) if study is None else (f"WHERE {_OF_STUDY}", {"study": study})
         found = dict(self._read(f"SELECT status, COUNT(*) FROM records {where} GROUP BY status", values))
         return {"done": found.get("done", 0), "failed": found.get("failed", 0)}
 
     def rows(self, study: str | None = None) -> list[StoredRow]:
         """The rows of one study, or all of them, oldest first."""
-        where, values = ("", ()) if study is None else (f"WHERE {_OF_STUDY}", (study,))
+        where, values = ("", {}) if study is None else (f"WHERE {_OF_STUDY}", {"study": study})
         query = f"SELECT {', '.join(_COLUMNS)} FROM records {where} ORDER BY finished, rowid"
         return [_stored(row) for row in self._read(query, values)]
 
@@ -271,7 +271,7 @@ class ResultsStore:
         """Names of the runs that have numbers."""
         return [name for (name,) in self._read("SELECT DISTINCT run FROM numbers ORDER BY run")]
 
-    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _read(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         with self._lock:
             try:
                 return self._db.execute(query, values).fetchall()
