@@ -21,6 +21,11 @@ def plain(value: Any, *, strict: bool = True) -> Any:
     return value
 
 
+def printable(text: str) -> str:
+    """``text`` with escapes for what a terminal does not print, or obeys."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def json_text(value: Any) -> str:
     """``value`` as indented strict JSON."""
     return json.dumps(plain(value), indent=2, allow_nan=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from simulations._output import printable
 from simulations._torch import import_torch
 from simulations.bridge.architecture import ReadNetwork, read_architecture
 from theory._errors import InvalidInput
@@ -167,8 +168,7 @@ def with_architecture(weights: dict[str, np.ndarray], architecture: Architecture
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     said = lines[0].split(". ")[0].rstrip(".") if lines else ""
-    said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)  # bytes of a damaged file
-    return f"{type(error).__name__}{': ' if said else ''}{said}"
+    return f"{type(error).__name__}{': ' if said else ''}{printable(said)}"
 
 
 @contextmanager

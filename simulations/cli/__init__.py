@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from simulations._output import printable
 from simulations.cli import (
     bounds,
     collapse_metrics,
@@ -64,5 +65,5 @@ def main() -> None:
 
 def _one_line(said: str) -> str:
     """A sentence on one line, whatever the user's own words in it; the middle of a long one left out."""
-    said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)
+    said = printable(said)
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 250]} ... {said[-245:]}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulations.sweep.table import printable
+from simulations.sweep.table import one_line
 from theory._errors import InvalidInput
 from theory.plots._style import GROUPS, SHADE, SMALL, finish, group_style
 
@@ -78,7 +78,7 @@ def new_figure(figure: Figure | None, width: float, height: float) -> Figure:
 
 def _words(text: str) -> str:
     """Text as it is: a dollar would begin a formula."""
-    return printable(text).replace("$", r"\$")
+    return one_line(text).replace("$", r"\$")
 
 
 def _numbers(table: Table, name: str, log: bool) -> np.ndarray:

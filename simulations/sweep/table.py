@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulations._output import printable
 from simulations.sweep._table_store import of_study, opened, parsed, provenance_columns
 from theory._errors import InvalidInput
 
@@ -79,7 +80,7 @@ class Table:
     def summary(self, most: int = 40) -> str:
         """The rows as aligned text; of many, the first and the last."""
         cells = [[_shown(value) for value in _plain_list(column)] for column in self.columns.values()]
-        lines, names = list(zip(*cells, strict=True)), tuple(map(printable, self.columns))
+        lines, names = list(zip(*cells, strict=True)), tuple(map(one_line, self.columns))
         skipped = max(len(lines) - most, 0)
         if skipped:
             lines = [*lines[: most // 2], tuple("..." for _ in cells), *lines[len(lines) - most // 2 :]]
@@ -198,9 +199,9 @@ def _shown(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.10g}"
-    return printable(value) if isinstance(value, str) else str(value)
+    return one_line(value) if isinstance(value, str) else str(value)
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """Text on one line, with escapes for what a terminal does not print, or obeys."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
